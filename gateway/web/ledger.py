@@ -1,0 +1,236 @@
+"""Who is how, as frames: the newest presence per person, its bytes per level in use, and the numbers of the changes.
+
+A change that does not alter the bytes at a level did not happen at that level: no frame, no number, no new entity tag.
+There is no history: a person has one frame per level, and of people who left only their going is remembered, bounded.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from gateway.core.document import encode
+from gateway.core.model import Level, Person, Presence
+from gateway.web import frames
+from gateway.web.ports import Directory
+from gateway.web.views import View
+
+if TYPE_CHECKING:
+    from gateway.web.audience import Audience
+
+DEPARTURES: Final = 20_000
+"""How many leavings are remembered for those who resume; who missed more starts again from everything."""
+
+Numbered = tuple[int, str, bytes]
+"""Change number, person, frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doc:
+    """One document as bytes. `n` is the number of the change that made it."""
+
+    n: int
+    body: bytes
+    etag: str
+
+
+class Shown:
+    """One person at one level that somebody reads: the frame of the newest state, and who is to be told."""
+
+    __slots__ = ("_doc", "audiences", "frame", "n")
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.frame = b""
+        self.audiences: list[Audience] = []
+        self._doc: Doc | None = None
+
+    def set(self, n: int, revision: int, body: bytes) -> None:
+        """Another state, or the same one told anew under a higher number."""
+        self.n = n
+        self.frame = frames.frame(n, revision, "presence", body)
+        self._doc = None
+
+    def doc(self) -> Doc | None:
+        """The document, made when first asked for; None while nothing is known."""
+        if self._doc is None and self.frame:
+            body = frames.body_of(self.frame)
+            self._doc = Doc(self.n, body, frames.etag(body))
+        return self._doc
+
+
+class Entry:
+    """What is known of one person. `n` and `revision` are those of the last change."""
+
+    __slots__ = ("n", "polled", "presence", "revision", "shown")
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.revision = 0
+        self.presence: Presence | None = None
+        self.shown: dict[Level, Shown] = {}
+        self.polled = float("-inf")
+
+    def at(self, level: Level) -> Shown:
+        """The person at that level, which is kept encoded from now on.
+
+        Its number is that of the last change at any level: nobody who reads this level was told anything before.
+        """
+        shown = self.shown.get(level)
+        if shown is None:
+            shown = self.shown[level] = Shown()
+            if self.presence is not None:
+                shown.set(self.n, self.revision, encode(self.presence, level))
+        return shown
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Somebody came, went, or changed groups: change number, and the person before and after."""
+
+    n: int
+    person: str
+    old: Person | None
+    new: Person | None
+
+
+class _Nobody:
+    """The directory before there is one."""
+
+    def get(self, person: str) -> Person | None:
+        return None
+
+    def everybody(self) -> Sequence[Person]:
+        return ()
+
+    def group(self, name: str) -> Sequence[Person]:
+        return ()
+
+
+class Ledger:
+    """The newest state of everybody. `n` numbers the changes of this process, `revision` is the store's newest."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.revision = 0
+        self.directory: Directory = _Nobody()
+        self._entries: dict[str, Entry] = {}
+        self._departures: deque[tuple[int, Person]] = deque()
+        self._forgotten = 0
+
+    def entry(self, person: str) -> Entry:
+        """The entry of a person, made if there is none; `person` is kept, so pass the directory's own string."""
+        entry = self._entries.get(person)
+        if entry is None:
+            entry = self._entries[person] = Entry()
+        return entry
+
+    def listed(self, person: str) -> Entry | None:
+        """The entry of a person in the directory; None for everybody else."""
+        known = self.directory.get(person)
+        return None if known is None else self.entry(known.id)
+
+    def find(self, person: str) -> Entry | None:
+        """The entry of a person if there is one, in the directory or not."""
+        return self._entries.get(person)
+
+    def change(self, presence: Presence, revision: int) -> list[Shown]:
+        """Take a newer presence; returns the levels at which something can be seen of it, with new frames."""
+        entry = self.entry(presence.person)
+        entry.presence = presence
+        n = self.n + 1
+        changed = []
+        for level, shown in entry.shown.items():
+            body = encode(presence, level)
+            if body != frames.body_of(shown.frame):
+                shown.set(n, revision, body)
+                changed.append(shown)
+        if changed or not entry.shown:
+            self.n = entry.n = n
+            entry.revision = revision
+        return changed
+
+    def move(self, directory: Directory) -> dict[str, Move]:
+        """Another directory; returns who came, went or changed groups, in ascending change order.
+
+        Who stays is told anew under the number of the move, so that a frame sent to those who see the person only now
+        has a higher id than everything before it.
+        """
+        old, self.directory = self.directory, directory
+        moves: dict[str, Move] = {}
+        for name in self._people(old):
+            before, after = old.get(name), directory.get(name)
+            if before is not None and after is not None and before.groups == after.groups:
+                continue
+            if before is None and after is None:
+                del self._entries[name]
+                continue
+            self.n += 1
+            moves[name] = Move(self.n, name, before, after)
+            if after is None:
+                self._entries.pop(name, None)
+            else:
+                self._renumber(name)
+            if before is not None:
+                self._remember(self.n, before)
+        return moves
+
+    def numbered(self, view: View, people: Iterable[str], since: int) -> list[Numbered]:
+        """What changed in a view of these people after change `since`, in ascending order.
+
+        -1: everybody. Departures are included only for a `since` that `remembers` knows.
+        """
+        found = []
+        for person in people:
+            shown = self.entry(person).at(view.level(person))
+            if shown.n > since and shown.frame:
+                found.append((shown.n, person, shown.frame))
+        if since >= 0:
+            found += (
+                (n, person, frames.gone(n, self.revision, person)) for person, n in self.departed(view, since).items()
+            )
+        found.sort()
+        return found
+
+    def departed(self, view: View, since: int) -> dict[str, int]:
+        """Who left the view after change `since` and is not in it now, with the number of the leaving."""
+        left: dict[str, int] = {}
+        for n, person in reversed(self._departures):
+            if n <= since:
+                break
+            if person.id not in left and view.admits(person):
+                now = self.directory.get(person.id)
+                if now is None or not view.admits(now):
+                    left[person.id] = n
+        return left
+
+    def remembers(self, since: int) -> bool:
+        """Whether everything after change `since` can still be told."""
+        return self._forgotten <= since <= self.n
+
+    def _people(self, old: Directory) -> Iterator[str]:
+        """Everybody a change of directory may concern, once."""
+        for person in self.directory.everybody():
+            yield person.id
+        for person in old.everybody():
+            if self.directory.get(person.id) is None:
+                yield person.id
+        for name in list(self._entries):
+            if self.directory.get(name) is None and old.get(name) is None:
+                yield name
+
+    def _renumber(self, person: str) -> None:
+        entry = self._entries.get(person)
+        if entry is None or entry.presence is None:
+            return
+        entry.n = self.n
+        for shown in entry.shown.values():
+            if shown.frame:
+                shown.set(self.n, entry.revision, frames.body_of(shown.frame))
+
+    def _remember(self, n: int, person: Person) -> None:
+        self._departures.append((n, person))
+        if len(self._departures) > DEPARTURES:
+            self._forgotten, _ = self._departures.popleft()
