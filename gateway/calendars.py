@@ -11,15 +11,18 @@ from typing import Any, Final
 import structlog
 
 from gateway.clock import Clock
-from gateway.config import Config
+from gateway.config import Config, EwsCalendar
 from gateway.core.document import timestamp
 from gateway.core.evidence import opted_in
 from gateway.core.model import Person, Schedule
 from gateway.errors import StoreError
+from gateway.metered import MeteredCalendar
+from gateway.metrics import Metrics
 from gateway.reading import Readings
 from gateway.reasons import REASONS
 from gateway.sources import SOURCES, Calendar, Guard, MailboxHealth, ServerHealth
 from gateway.sources.calendar import CalendarSettings, CalendarSource
+from gateway.sources.ews.settings import EwsSettings
 from gateway.view import View
 
 SETTLE: Final = 0.2
@@ -40,6 +43,7 @@ class Calendars:
         clock: Clock,
         watched: Callable[[str], bool],
         random: Random,
+        metrics: Metrics,
     ) -> None:
         self._view = view
         self._readings = readings
@@ -50,7 +54,7 @@ class Calendars:
             name: CalendarSource(
                 name,
                 section.kind,
-                open_calendar(name, section, clock, guard),
+                MeteredCalendar(name, open_calendar(name, section, clock, guard), metrics, clock),
                 clock=clock,
                 report=readings,
                 settings=CalendarSettings(
@@ -125,11 +129,29 @@ class Calendars:
         return None if source is None else [_mailbox(health) for health in source.mailbox_health()]
 
 
-def open_calendar(name: str, section: Any, clock: Clock, guard: Guard) -> Calendar:
+def open_calendar(name: str, section: EwsCalendar, clock: Clock, guard: Guard) -> Calendar:
     """The backend of one `[calendars.NAME]`, imported on first use."""
     module, _, factory = SOURCES[section.kind].partition(":")
-    calendar: Calendar = getattr(import_module(module), factory)(name, section, clock, guard)
+    calendar: Calendar = getattr(import_module(module), factory)(name, ews_settings(section), clock, guard)
     return calendar
+
+
+def ews_settings(section: EwsCalendar) -> EwsSettings:
+    """The section as the adapter takes it."""
+    return EwsSettings(
+        url=section.url,
+        username=section.username,
+        password=section.password.reveal(),
+        auth=section.auth,
+        ca_file=section.ca_file,
+        access=section.access,
+        transport=section.transport,
+        lanes=section.lanes,
+        batch=section.batch,
+        zone=section.zone,
+        request_version=section.request_version,
+        call_timeout=section.call_timeout,
+    )
 
 
 def _server(health: ServerHealth) -> Mapping[str, Any]:

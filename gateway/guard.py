@@ -38,23 +38,24 @@ class LogonGuard:
         """One more failed logon; durable when this returns."""
         now = self._clock.now()
         failures = [*self._failures(account), now]
-        self._recent[account] = failures
+        self._recent[_key(account)] = failures
         value = json.dumps([to_ms(failure) for failure in failures]).encode()
         await self._store.put([Put(_key(account), value, expires_at=now + WITHIN)])
 
     async def succeeded(self, account: str) -> None:
         """Forget the failures."""
         if self._failures(account):
-            self._recent[account] = []
+            self._recent[_key(account)] = []
             await self._store.put([Put(_key(account), None)])
 
     def _failures(self, account: str) -> list[datetime]:
         """The failures that still count, oldest first."""
-        if account not in self._recent:
-            value, _ = self._view.record(_key(account))
-            self._recent[account] = [] if value is None else [from_ms(failure) for failure in json.loads(value)]
+        key = _key(account)
+        if key not in self._recent:
+            value, _ = self._view.record(key)
+            self._recent[key] = [] if value is None else [from_ms(failure) for failure in json.loads(value)]
         horizon = self._clock.now() - WITHIN
-        return [failure for failure in self._recent[account] if failure > horizon]
+        return [failure for failure in self._recent[key] if failure > horizon]
 
 
 def _key(account: str) -> str:

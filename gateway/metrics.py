@@ -48,8 +48,6 @@ class Metrics:
 
         self.build = gauge("build_info", "Always 1; the version is in the label.", "version")
         self.build.labels(__version__).set(1)
-        self.ready = gauge("ready", "1 while this replica may take traffic.")
-        self.loop_lag = gauge("loop_lag_seconds", "How late the event loop ran its last beat.")
         self.reloads = counter("reloads", "Readings of the configuration, by result (applied, refused).", "result")
 
         self.people = gauge("people", "People in the directory.")
@@ -58,20 +56,12 @@ class Metrics:
             "edge_lateness_seconds", "How long after a meeting's edge the change was published.", _LATE
         )
 
-        self.subscribers = gauge("subscribers", "Open event streams.")
-        self.frames = counter("frames", "Frames handed to subscribers.")
-        self.flushes = counter("flushes", "Writes to subscribers; one may carry many frames.")
-        self.logon_failures = counter("logon_failures", "Requests with a token nobody has.")
 
         self.store_puts = counter("store_puts", "Records written to the store.")
         self.store_commit = histogram("store_commit_seconds", "Time from a write to its durability.", _COMMIT)
 
         self.fetch = histogram("fetch_seconds", "Time of one read of a batch of calendars.", _FETCH, "source")
         self.fetch_errors = counter("fetch_errors", "Failed reads, by reason code.", "source", "code")
-        self.mailboxes = gauge("mailboxes", "Mailboxes, by reason code (ok: all is well).", "source", "code")
-        self.staleness = gauge(
-            "staleness_seconds", "Age of the oldest confirmed calendar among the healthy mailboxes.", "source"
-        )
 
     def render(self) -> bytes:
         """What GET /metrics answers, of type `CONTENT_TYPE`."""

@@ -7,7 +7,6 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import quote, quote_plus
 from xml.sax.saxutils import escape
 
 HIDDEN: Final = "***"
@@ -56,9 +55,11 @@ class Redactor:
 
     def learn(self, secrets: Iterable[str]) -> None:
         """Know these secrets, and no others, from now on."""
-        forms = {form for secret in secrets if len(secret) >= _SHORTEST for form in disguises(secret)}
-        longest_first = sorted(forms, key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        long_enough = [secret for secret in secrets if len(secret) >= _SHORTEST]
+        forms = {form for secret in long_enough for form in disguises(secret)}
+        patterns = [re.escape(form) for form in sorted(forms, key=len, reverse=True)]
+        patterns += [_percent_encoded(secret) for secret in long_enough]
+        self._known = re.compile("|".join(patterns)) if patterns else None
 
     def text(self, text: str) -> str:
         """The text without secrets, and without control characters that could forge a line."""
@@ -92,15 +93,23 @@ class Redactor:
 
 
 def disguises(secret: str) -> Collection[str]:
-    """The forms in which a secret turns up: as it is, percent-encoded, in XML, in base64 at any offset, in UTF-16."""
-    forms = {secret, quote(secret, safe=""), quote_plus(secret), escape(secret), escape(secret, {'"': "&quot;"})}
-    forms |= {form.lower() for form in (quote(secret, safe=""),)}
-    forms.add(repr(secret)[1:-1])
-    for raw in (secret.encode(), secret.encode("utf-16-le")):
+    """The fixed forms in which a secret turns up: as it is, in XML, as repr, in base64 at any offset, in UTF-16."""
+    forms = {secret, escape(secret), escape(secret, {'"': "&quot;"}), repr(secret)[1:-1]}
+    for raw in (secret.encode("utf-8", "surrogatepass"), secret.encode("utf-16-le", "surrogatepass")):
         forms |= set(_base64_forms(raw))
         forms |= {raw.hex(), raw.hex().upper(), repr(raw)[2:-1]}
-    forms.add(secret.encode("utf-16-le").decode("latin-1"))
+    forms.add(secret.encode("utf-16-le", "surrogatepass").decode("latin-1"))
     return {form for form in forms if len(form) >= _SHORTEST}
+
+
+def _percent_encoded(secret: str) -> str:
+    """A pattern for the secret with any of its characters percent-encoded (RFC 3986 2.1), or + for a space."""
+    parts = []
+    for character in secret:
+        encoded = "".join(f"%{byte:02x}" for byte in character.encode("utf-8", "surrogatepass"))
+        choices = [re.escape(character), f"(?i:{encoded})", *([r"\+"] if character == " " else [])]
+        parts.append(f"(?:{'|'.join(choices)})")
+    return "".join(parts)
 
 
 def _base64_forms(raw: bytes) -> Iterable[str]:

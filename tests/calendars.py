@@ -17,8 +17,6 @@ from gateway.core.model import Block, Busy, Schedule
 from gateway.errors import GatewayError, SourceDenied, SourceError, SourceUnavailable
 from gateway.sources import Finding, Hint, Roster, Severity, Window
 
-_ORDER = list(Busy)
-
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -99,12 +97,25 @@ class FakeCalendar:
 
     def _schedule(self, mailbox: str, window: Window) -> Schedule:
         found = {block for block in self.blocks[mailbox] if block.start < window.end and block.end > window.start}
-        order = sorted(found, key=lambda block: (block.start, block.end, _ORDER.index(block.busy)))
+        order = sorted(found, key=lambda block: (block.start, block.end, block.busy))
         return Schedule(window.start, window.end, tuple(order))
 
     def _whole_days(self, start: datetime, end: datetime) -> bool:
         ends = (start.astimezone(self.zone), end.astimezone(self.zone))
         return all(end.time() == time(0) for end in ends)
+
+
+class OpenGuard:
+    """A lock-out Guard that always lets a logon through."""
+
+    async def allowed(self, account: str) -> datetime | None:
+        return None
+
+    async def failed(self, account: str) -> None:
+        pass
+
+    async def succeeded(self, account: str) -> None:
+        pass
 
 
 class Delivered:

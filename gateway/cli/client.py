@@ -32,6 +32,10 @@ class Refused(GatewayError):
     """The gateway answered, with a problem."""
 
 
+class Busy(GatewayError):
+    """The gateway answered that it cannot now (429, 5xx); trying again may help."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--url, --token-file, --ca-file."""
     default = os.environ.get(URL_VARIABLE, "http://127.0.0.1:8080")
@@ -65,23 +69,25 @@ class Client:
         return Client(base, _token(args.token_file), _trust(args.ca_file) if base.scheme == "https" else None)
 
     def get(self, path: str, *, timeout: float = 10) -> Any:
-        """The JSON answer to GET; raises Unreachable, Refused."""
-        with _Answer(self, "GET", path, timeout=timeout) as answer:
-            return json.loads(answer.read())
+        """The JSON answer to GET; raises Unreachable, Busy, Refused."""
+        with Answer(self, "GET", path, timeout=timeout) as answer:
+            body = answer.read()
+        try:
+            return json.loads(body)
+        except ValueError:
+            raise _refused(200, b"") from None
 
-    def stream(self, selection: Mapping[str, Any], last: str | None, *, silence: float) -> http.client.HTTPResponse:
-        """The open event stream for {"people", "groups"} (everybody if empty), resumed after event id `last`.
+    def stream(self, selection: Mapping[str, Any], last: str | None, *, silence: float) -> Answer:
+        """The event stream for {"people", "groups"} (everybody if empty), resumed after event id `last`.
 
-        Reading from it raises OSError after `silence` seconds without a byte. The caller closes it.
+        Reading from it raises OSError after `silence` seconds without a byte.
         """
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
         body = json.dumps(selection).encode() if selection else None
-        return _Answer(
-            self, "POST" if body else "GET", "/v1/stream", headers=headers, body=body, timeout=silence
-        ).response
+        return Answer(self, "POST" if body else "GET", "/v1/stream", headers=headers, body=body, timeout=silence)
 
 
-class _Answer:
+class Answer:
     """One request and its answer, closed at the end of `with`."""
 
     def __init__(
@@ -135,19 +141,20 @@ def _unreachable(client: Client, error: Exception) -> Unreachable:
     )
 
 
-def _refused(status: int, body: bytes) -> Refused:
+def _refused(status: int, body: bytes) -> Refused | Busy:
     """RFC 9457, or whatever a proxy in between says."""
+    kind = Busy if status == 429 or status >= 500 else Refused
     try:
         problem = json.loads(body)
         code, title = str(problem["code"]), str(problem["title"])
     except (ValueError, KeyError, TypeError):
-        return Refused(f"the server answered {status}", code=f"http.{status}", hint="is that the gateway? check --url")
+        return kind(f"the server answered {status}", code=f"http.{status}", hint="is that the gateway? check --url")
     hints = {
         401: f"give a valid token in --token-file or {TOKEN_VARIABLE}",
         403: "the token needs another scope; see presence-gateway token create --scope",
         404: "check the name, and whether the token may see that person",
     }
-    return Refused(title[:1].lower() + title[1:], code=code, hint=hints.get(status, ""))
+    return kind(title[:1].lower() + title[1:], code=code, hint=hints.get(status, ""))
 
 
 def _token(file: Path | None) -> str:

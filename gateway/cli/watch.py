@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import random
 import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
@@ -84,28 +84,39 @@ def events(lines: Iterable[bytes]) -> Iterator[Event]:
 
 
 def follow(asked: client.Client, selection: dict[str, Any], screen: Lines | Table | Json, *, once: bool) -> None:
-    """Show events for ever (or until everything has come once); raises Refused, and Unreachable at the start."""
+    """Show events for ever (or until everything has come once); raises Refused, and at the start Unreachable, Busy."""
     last: str | None = None
     pause = PAUSE
     connected = False
     while True:
         try:
-            with closing(asked.stream(selection, last, silence=SILENCE)) as stream:
+            with asked.stream(selection, last, silence=SILENCE) as stream:
                 connected = True
                 for event in events(stream):
                     last = event.id or last
                     pause = event.retry if event.retry is not None else pause
                     if event.data:
-                        screen.show(event.name, json.loads(event.data))
+                        screen.show(event.name, _document(event.data))
                     if once and event.name == "synced":
                         return
-        except client.Unreachable:
+        except (client.Unreachable, client.Busy):
             if not connected:
                 raise
-        except OSError:
+        except (OSError, http.client.HTTPException):
             pass  # cut or silent: the same as ended
         screen.lost()
         time.sleep(random.uniform(0.5, 1.0) * pause)
+
+
+def _document(text: str) -> dict[str, Any]:
+    try:
+        data = json.loads(text)
+    except ValueError:
+        data = None
+    if not isinstance(data, dict):
+        hint = "is that the gateway? check --url"
+        raise client.Refused("the stream holds something else than JSON", code="protocol.unexpected_shape", hint=hint)
+    return data
 
 
 @dataclass(slots=True)

@@ -58,6 +58,10 @@ class _State:
         self.presence: Presence | None = None
         self.deadline: datetime | None = None
 
+    def remembers(self) -> bool:
+        """Whether anything was ever said about the person and still counts."""
+        return bool(self.facts) or self.dismissal is not None or self.preferences != NO_PREFERENCES
+
 
 class Composer:
     """Facts in, changed presences out. Instants given as `now` may not be compared with any clock in here."""
@@ -94,7 +98,7 @@ class Composer:
 
     def strangers(self) -> list[str]:
         """People something is remembered of who are not in the directory."""
-        return [person for person, state in self._states.items() if state.person is None]
+        return [person for person, state in self._states.items() if state.person is None and state.remembers()]
 
     def set_policy(self, policy: Policy, now: datetime) -> list[Presence]:
         """Another deployment policy; returns what changed by it."""

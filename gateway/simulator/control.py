@@ -15,7 +15,7 @@ Below that base:
 - POST `/rights` `{"person", "caller", "right"}` with a right from `NONE` to `OWNER`, or `{"impersonation": caller}`
 - POST `/account` `{"account", "locked"?, "password"?}`: locks, unlocks, changes a password
 - POST `/faults` `{"action", …}`: adds a rule (see `faults.ACTIONS`); `{"clear": true}` removes all, a number one
-- POST `/listening` `{"on"}`: false refuses new connections, true takes them again
+- POST `/listening` `{"on"}`: false is an outage (connections end, new ones are refused), true its end
 
 Times are RFC 3339 with an offset. Faulty input is 400 (404 for people, items and accounts that are not
 there) with `{"error"}`.

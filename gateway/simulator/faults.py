@@ -96,7 +96,7 @@ ACTIONS: Mapping[str, Action] = MappingProxyType(
         "illegal_reference": Action("the right answer with a reference that XML 1.0 forbids in it"),
         "empty": Action("HTTP 200 and no body"),
         "stop_listening": Action(
-            "connection reset, and no new ones until the listener is switched on again",
+            "all connections end, and there are no new ones until the listener is switched on again",
         ),
     }
 )

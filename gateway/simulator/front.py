@@ -6,17 +6,16 @@ for who accepts it, and paths in any case of letters.
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import itertools
 import uuid
-import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import format_datetime
 
 from aiohttp import HttpVersion11, web
+from aiohttp.web_protocol import RequestHandler
 
 from gateway.simulator.ews import Asked, EwsFace
 from gateway.simulator.ews.soap import Fault, NotXml
@@ -69,17 +68,13 @@ class Front:
     stop_listening: Callable[[], None]
     compress: bool
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
-    _connections: weakref.WeakKeyDictionary[asyncio.Transport, Connection] = field(
-        default_factory=weakref.WeakKeyDictionary
-    )
+    _connections: dict[RequestHandler, Connection] = field(default_factory=dict)
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
         """The handler for `aiohttp.web.Server`."""
-        transport = http.transport
-        if transport is None:
+        if http.transport is None:
             return Gone()
-        connection = self._connections.setdefault(transport, Connection(0))
-        connection.number = connection.number or next(self._numbers)
+        connection = self._connection(http.protocol)
         body = await _read(http)
         request = Request(http, body or b"", connection, self._describe(http, body))
         headers = self._headers()
@@ -98,6 +93,15 @@ class Front:
             return response
         finally:
             self.journal.record(self._entry(request, outcome, rule, status))
+
+    def _connection(self, protocol: RequestHandler) -> Connection:
+        """What is remembered of the connection; those that are closed are forgotten."""
+        known = self._connections.get(protocol)
+        if known is None:
+            for closed in [other for other in self._connections if other.transport is None]:
+                del self._connections[closed]
+            known = self._connections[protocol] = Connection(next(self._numbers))
+        return known
 
     async def _respond(
         self,

@@ -247,8 +247,8 @@ async def _empty(scene: Scene) -> web.StreamResponse:
 
 
 async def _stop_listening(scene: Scene) -> None:
-    scene.stop_listening()
     disconnect(scene.request, reset=True)
+    scene.stop_listening()
 
 
 PERFORMERS: Mapping[str, Performer] = MappingProxyType(

@@ -116,7 +116,6 @@ class Simulator:
         self.stop_listening()
         await self._control.stop()
         if self._http is not None:
-            self._hang_up()
             await self._http.shutdown(timeout=1)
             self._http = None
         if self._own_directory is not None:
@@ -135,15 +134,17 @@ class Simulator:
     async def present(self, issued: Issued) -> None:
         """Serve this certificate from now on: connections are closed, the port stays."""
         self.stop_listening()
-        self._hang_up()
         self._issued = issued
         await self.resume_listening()
 
     def stop_listening(self) -> None:
-        """Refuse new connections; those that are open stay."""
+        """The outage: connections that are open end, new ones are refused. Harmless twice."""
         if self._listener is not None:
             self._listener.close()
             self._listener = None
+        for protocol in self._http.connections if self._http else ():
+            if protocol.transport is not None:
+                protocol.transport.abort()
 
     async def resume_listening(self) -> None:
         """Take connections again, on the same port; nothing happens if it already does."""
@@ -219,8 +220,3 @@ class Simulator:
         assert self._http is not None
         self.journal.connections += 1
         return self._http()
-
-    def _hang_up(self) -> None:
-        for protocol in self._http.connections if self._http else ():
-            if protocol.transport is not None:
-                protocol.transport.abort()

@@ -107,7 +107,7 @@ class World:
         key = address.lower()
         if key in self._mailboxes:
             raise ValueError(f"mailbox {key!r} exists already")
-        zone = zone or self.zone
+        zone = zone_info(zone or self.zone).key
         windows_id(zone)
         account = key.partition("@")[0]
         name = name or account.replace(".", " ").title()
@@ -206,7 +206,7 @@ class World:
             address=mailbox.address,
             start=start,
             end=end,
-            zone=zone or mailbox.zone,
+            zone=zone_info(zone).key if zone else mailbox.zone,
             uid="",
             busy=busy,
             subject=subject,

@@ -278,7 +278,7 @@ class CalendarSource:
                 continue
             self._finish(entry)
             if soon or entry.hinted or entry.health.last_success is None:
-                self._plan.schedule_at(entry, now)
+                self._plan.schedule_again(entry)
             else:
                 self._plan.schedule_next(entry, now)
 

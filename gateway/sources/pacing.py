@@ -36,8 +36,9 @@ BUCKET, REFILL = 2.0, 5.0
 """Hinted reads of one mailbox: two at once, then one per 5 s."""
 
 EDGE_SOON: Final = timedelta(minutes=15)
-HINTED_FIRST, WATCHED_FIRST, EDGE_FIRST = 1200.0, 600.0, 300.0
+HINTED_FIRST, WATCHED_FIRST, EDGE_FIRST = 2400.0, 1200.0, 600.0
 """Seconds of waiting that weigh as much as a hint, a watcher, a near boundary: nobody starves."""
+RANK_AGAIN: Final = 60.0
 
 OUTDATED: Final = 4
 """The heap is tidied when it holds that many times more records than there are mailboxes."""
@@ -58,9 +59,9 @@ class Line(IntEnum):
 class Entry:
     """One mailbox to read.
 
-    `due` and `held_until` are monotonic; `turn` marks the one heap record that counts; `share` is how many
-    mailboxes a batch with this one may have; `hinted`: something may have changed since the last read began;
-    `answers_hint`: the read under way began because of that.
+    `due` and `held_until` are monotonic; `turn` marks the one heap record that counts; `waited_since`: when the
+    read under way was due; `share` is how many mailboxes a batch with this one may have; `hinted`: something may
+    have changed since the last read began; `answers_hint`: the read under way began because of that.
     """
 
     person: str
@@ -72,6 +73,7 @@ class Entry:
     jitter: float = POLL_JITTER
     watched: bool = False
     due: float = math.inf
+    waited_since: float = 0.0
     turn: int = 0
     reading: bool = False
     hinted: bool = False
@@ -109,6 +111,7 @@ class Plan:
         self._members = 0
         self._turns = 0
         self._waiting: tuple[list[Record], list[Record]] = ([], [])
+        self._ranked_at = dict.fromkeys(Line, 0.0)
         self._ready: tuple[list[Record], list[Record]] = ([], [])
 
     def entry(self, person: str, mailbox: str) -> Entry:
@@ -140,6 +143,10 @@ class Plan:
         if entry.hinted:
             due = min(due, self._next_hinted(entry, now))
         self.schedule_at(entry, due)
+
+    def schedule_again(self, entry: Entry) -> None:
+        """Its read came to nothing through no fault of its own: it keeps its place in the queue."""
+        self.schedule_at(entry, entry.waited_since)
 
     def forget(self, entry: Entry) -> None:
         """It is not read any more."""
@@ -187,12 +194,16 @@ class Plan:
         return batch
 
     def _mature(self, line: Line, now: float, wall: datetime) -> None:
-        """Move what is due into the queue that is ordered by urgency."""
+        """Move what is due into the queue that is ordered by urgency, which is looked at anew every minute."""
         waiting, ready = self._waiting[line], self._ready[line]
+        if not ready or now - self._ranked_at[line] > RANK_AGAIN:
+            self._ranked_at[line] = now
+            ready[:] = [_ranked(record, wall) for record in ready if record[2].turn == record[1]]
+            heapq.heapify(ready)
         while waiting and waiting[0][0] <= now:
-            due, turn, entry = heapq.heappop(waiting)
-            if entry.turn == turn:
-                heapq.heappush(ready, (due - _urgency(entry, wall), turn, entry))
+            record = heapq.heappop(waiting)
+            if record[2].turn == record[1]:
+                heapq.heappush(ready, _ranked(record, wall))
 
     def _fill(self, batch: list[Entry], ready: list[Record], room: int) -> int:
         while ready:
@@ -222,6 +233,7 @@ class Plan:
             heapq.heappush(waiting, record)
 
     def _begin(self, entry: Entry, now: float) -> None:
+        entry.waited_since = min(now, entry.due)
         entry.reading, entry.due = True, math.inf
         entry.answers_hint = entry.hinted
         if entry.hinted:
@@ -235,6 +247,11 @@ class Plan:
 
 
 Record = tuple[float, int, Entry]
+
+
+def _ranked(record: Record, wall: datetime) -> Record:
+    _, turn, entry = record
+    return (entry.due - _urgency(entry, wall), turn, entry)
 
 
 def _tokens(entry: Entry, now: float) -> float:

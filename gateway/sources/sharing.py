@@ -46,7 +46,7 @@ class Sharing:
         """The call was answered after `took` seconds; `batch` is the most a call may ask for."""
         self._answered_at = now
         limit = max(SLOW, SLOW_FACTOR * (took if self._usual is None else self._usual))
-        slow = took > limit and len(entries) > 1
+        slow = took > limit
         for entry in entries:
             if slow:
                 _halve(entry, entries)

@@ -69,9 +69,12 @@ class Lease(Protocol):
 
 
 class Store(Protocol):
-    """Where facts live. `identity` changes when the store is created anew."""
+    """Where facts live."""
 
-    identity: str
+    @property
+    def identity(self) -> str:
+        """Random; changes when the store is created anew."""
+        ...
 
     async def put(self, puts: Sequence[Put]) -> Revision:
         """Write all or nothing, durably; every own watcher has been handed the changes before this returns.

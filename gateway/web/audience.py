@@ -24,6 +24,10 @@ between two frames of a batch has then lost only higher ids than the last one it
 class Outlet(Protocol):
     """One connection as the hub sees it. Nothing here waits."""
 
+    def attach(self, subscriber: Subscriber) -> None:
+        """Its subscriber, for `Hub.pause` and `Hub.resume`; told before the first write."""
+        ...
+
     @property
     def write(self) -> Callable[[bytes], object]:
         """Hand over bytes; the outlet calls `Hub.pause` when it could not pass them all on."""
@@ -58,6 +62,7 @@ class Subscriber:
         self.blocked = False
         self.backlog: Pending = {}
         self.slot = self.shift = -1
+        outlet.attach(self)
 
     def keep(self, frames: Mapping[str, bytes]) -> int:
         """Put frames behind the backlog; returns how many older ones they replaced."""

@@ -187,7 +187,7 @@ class Delivery:
         for audience in dirty:
             self.send(audience)
             if audience.pending:
-                dirty.append(audience)  # noqa: B909  # its next batch comes after everybody else's first
+                dirty.append(audience)  # its next batch comes after everybody else's first
             if (spent := self._clock.monotonic() - began) >= SLICE:
                 took += spent
                 await asyncio.sleep(0)

@@ -44,9 +44,10 @@ class Edge:
 
     def attach(self, app: web.Application) -> None:
         """Put the layer around an application that is still being made."""
-        app.middlewares.append(web.middleware(self._around))
+        app.middlewares.append(self._around)
         app.on_response_prepare.append(self._dress)
 
+    @web.middleware
     async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         began = self._clock.monotonic()
         identifier = self._identify(request)

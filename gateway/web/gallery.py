@@ -42,9 +42,7 @@ class Gallery:
         audiences = self._by_view.get(view.key)
         return audiences[-1] if audiences else None
 
-    def admit(
-        self, view: View, outlet: Outlet, still_valid: Callable[[Reader], bool] | None
-    ) -> Subscriber:
+    def admit(self, view: View, outlet: Outlet, still_valid: Callable[[Reader], bool] | None) -> Subscriber:
         """Make a member of an audience that has been told everything, so that it misses and repeats nothing."""
         audience = self.newest(view)
         if audience is None or audience.pending or len(audience.members) >= CROWD:

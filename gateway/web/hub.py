@@ -52,6 +52,7 @@ class Hub:
 
     def __init__(self, clock: Clock, *, process: str, limits: Limits, random: Random) -> None:
         self.process = process
+        self.limits = limits
         self._clock = clock
         self._random = random
         self._ledger = Ledger()
@@ -255,6 +256,9 @@ class _Bell:
 
     def __init__(self) -> None:
         self.rung = asyncio.Event()
+
+    def attach(self, subscriber: Subscriber) -> None:
+        pass
 
     def write(self, data: bytes) -> None:
         self.rung.set()

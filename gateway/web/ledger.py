@@ -195,16 +195,19 @@ class Ledger:
         return found
 
     def departed(self, view: View, since: int) -> dict[str, int]:
-        """Who left the view after change `since` and is not in it now, with the number of the leaving."""
+        """Who left the view after change `since` and is not back in it, with the number of the leaving."""
         left: dict[str, int] = {}
         for n, person in reversed(self._departures):
             if n <= since:
                 break
-            if person.id not in left and view.admits(person):
-                now = self.directory.get(person.id)
-                if now is None or not view.admits(now):
-                    left[person.id] = n
+            if person.id not in left and view.admits(person) and not self._back(view, person.id):
+                left[person.id] = n
         return left
+
+    def _back(self, view: View, person: str) -> bool:
+        """Whether the view has a document of that person."""
+        known, entry = self.directory.get(person), self._entries.get(person)
+        return known is not None and view.admits(known) and entry is not None and entry.presence is not None
 
     def remembers(self, since: int) -> bool:
         """Whether everything after change `since` can still be told."""

@@ -45,11 +45,10 @@ _PATH_PARAMETERS: Final[Mapping[str, tuple[str, Json]]] = {
 
 def describe(routes: Sequence[Route], public_url: str | None = None) -> Json:
     """The document for these routes; deterministic."""
-    bodies = [route.body for route in routes if route.body is not None]
-    models = [answer.model for route in routes for answer in route.answers.values() if answer.model is not None]
-    wanted: list[tuple[type[BaseModel], JsonSchemaMode]] = [
-        (model, "validation") for model in dict.fromkeys((*bodies, *models, ProblemDetails))
-    ]
+    models: list[type[BaseModel]] = [route.body for route in routes if route.body is not None]
+    models += [answer.model for route in routes for answer in route.answers.values() if answer.model is not None]
+    models.append(ProblemDetails)
+    wanted: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in dict.fromkeys(models)]
     _, definitions = models_json_schema(wanted, ref_template=_REFERENCE)
     paths: dict[str, Json] = {}
     for route in routes:

@@ -12,7 +12,7 @@ from aiohttp import web
 from gateway.core.model import Person
 from gateway.web import answers
 from gateway.web.bodies import PresenceQuery, StreamQuery
-from gateway.web.hub import Delta, Hub, View
+from gateway.web.hub import Delta, Hub
 from gateway.web.intake import body
 from gateway.web.negotiate import matches, wait_wish
 from gateway.web.ports import Directory, Reader
@@ -21,6 +21,7 @@ from gateway.web.routes import ACCESS, Answer, Parameter, Route
 from gateway.web.seats import Seats
 from gateway.web.services import JSON, PRIVATE, READER, SERVICES, SESSION, visible
 from gateway.web.stream import stream
+from gateway.web.views import View
 
 SEATS: Final = web.AppKey("seats", Seats)
 _NOBODY: Final = ("",)

@@ -45,10 +45,11 @@ class Static:
 
 
 def page_routes() -> tuple[Route, ...]:
-    """The page and its two files, read from the installed package."""
+    """The page and its files, read from the installed package."""
     return (
         _file("/", "index.html", "text/html; charset=utf-8", "The page for people"),
         _file("/page.js", "page.js", "text/javascript; charset=utf-8", "The page's script"),
+        _file("/board.js", "board.js", "text/javascript; charset=utf-8", "The page's drawing"),
         _file("/page.css", "page.css", "text/css; charset=utf-8", "The page's style"),
     )
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Final
 
 from aiohttp import web
 
+from gateway.web.audience import Subscriber
 from gateway.web.hub import Hub
 from gateway.web.ports import Limits, Reader
 from gateway.web.views import View
@@ -64,4 +65,61 @@ class _Connection(asyncio.Protocol):
     def __init__(self, hub: Hub, transport: asyncio.Transport) -> None:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.write = transport.write
-"""
+        self._hub = hub
+        self._transport = transport
+        self._server: asyncio.BaseProtocol = transport.get_protocol()
+        self._subscriber: Subscriber | None = None
+
+    def open(self, view: View, since: str | None, still_valid: Callable[[Reader], bool]) -> None:
+        """Take the transport over and subscribe."""
+        _bound(self._transport.get_extra_info("socket"), self._hub.limits)
+        self._transport.set_protocol(self)
+        # The protocol is told as soon as something had to be kept, and again when nothing is left.
+        self._transport.set_write_buffer_limits(high=1, low=0)
+        self._hub.subscribe(view, self, since, still_valid)
+
+    def leave(self) -> None:
+        """Receive nothing more."""
+        if self._subscriber is not None:
+            self._hub.leave(self._subscriber)
+            self._subscriber = None
+
+    # As an outlet.
+
+    def attach(self, subscriber: Subscriber) -> None:
+        self._subscriber = subscriber
+
+    def unsent(self) -> int:
+        return self._transport.get_write_buffer_size()
+
+    def close(self) -> None:
+        """The handler returns, and the server closes the connection after what was written."""
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    # As a protocol. What the client sends after its request is dropped; when it stops sending, the stream ends.
+
+    def pause_writing(self) -> None:
+        if self._subscriber is not None:
+            self._hub.pause(self._subscriber)
+
+    def resume_writing(self) -> None:
+        if self._subscriber is not None:
+            self._hub.resume(self._subscriber)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.leave()
+        self.close()
+        self._server.connection_lost(exc)
+
+
+def _bound(connection: socket.socket | None, limits: Limits) -> None:
+    """Keep little in the kernel for a client that does not read, and notice one that is no longer there."""
+    if connection is None:
+        return
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.send_buffer)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_PEER_MS)

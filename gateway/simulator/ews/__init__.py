@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.simulator.ews import availability, style
+from gateway.simulator.ews import availability, directory, folders, reading, style, writing
 from gateway.simulator.ews.asked import Asked, describe
 from gateway.simulator.ews.options import SERVERS, EwsOptions, Reply, Server
 from gateway.simulator.ews.soap import CONTENT_TYPE, Fault, NotXml, Request, SchemaFault, envelope, fault, parse
@@ -20,6 +20,17 @@ Handler = Callable[[World, EwsOptions, Request, str], str]
 
 OPERATIONS: dict[str, Handler] = {
     "GetUserAvailabilityRequest": availability.answer,
+    "FindItem": reading.find_item,
+    "GetItem": reading.get_item,
+    "CreateItem": writing.create_item,
+    "UpdateItem": writing.update_item,
+    "DeleteItem": writing.delete_item,
+    "MoveItem": writing.move_item,
+    "GetFolder": folders.get_folder,
+    "FindFolder": folders.find_folder,
+    "ResolveNames": directory.resolve_names,
+    "ConvertId": directory.convert_id,
+    "GetServerTimeZones": directory.get_server_time_zones,
 }
 """Body element of the request to what answers it: (world, options, request, effective caller) -> response
 element.

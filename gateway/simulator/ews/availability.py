@@ -20,6 +20,7 @@ from gateway.simulator.ews.soap import (
     SchemaFault,
     T,
     child_text,
+    line_of,
     text,
 )
 from gateway.simulator.world import GARBLED, SILENT, Busy, Occurrence, OccurrenceKind, Right, WorkingHours, World
@@ -86,7 +87,7 @@ def read(element: etree._Element) -> Question:
             view=child_text(view, "RequestedView") or "FreeBusy",
         )
     except (ValueError, IndexError) as error:
-        raise SchemaFault(str(error), view.sourceline or 1) from None
+        raise SchemaFault(str(error), line_of(view)) from None
 
 
 def mailboxes(element: etree._Element) -> tuple[str, ...]:

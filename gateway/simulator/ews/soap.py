@@ -125,7 +125,7 @@ def parse(body: bytes) -> Request:
         raise NotXml("a document type definition is not allowed")
     soap_body = root.find(f"{{{S}}}Body")
     if root.tag != f"{{{S}}}Envelope" or soap_body is None or len(soap_body) != 1:
-        raise SchemaFault("the document is not a SOAP 1.1 envelope with one operation", root.sourceline or 1)
+        raise SchemaFault("the document is not a SOAP 1.1 envelope with one operation", line_of(root))
     operation = soap_body[0]
     name = etree.QName(operation)
     header = root.find(f"{{{S}}}Header")
@@ -134,8 +134,14 @@ def parse(body: bytes) -> Request:
         element=operation,
         version=_attribute(header, "RequestServerVersion", "Version") or "Exchange2007",
         impersonated=_impersonated(header),
-        zone=_attribute(header, "TimeZoneContext/{%s}TimeZoneDefinition" % T, "Id"),  # noqa: UP031
+        zone=_attribute(header, f"TimeZoneContext/{{{T}}}TimeZoneDefinition", "Id"),
     )
+
+
+def line_of(element: etree._Element) -> int:
+    """The line of an element in its document, counted from 1."""
+    line: int | None = element.sourceline  # type: ignore[assignment]  # the stubs are wrong
+    return line or 1
 
 
 def _attribute(header: etree._Element | None, path: str, name: str) -> str | None:
@@ -148,7 +154,7 @@ def _impersonated(header: etree._Element | None) -> tuple[str, str] | None:
     if sid is None:
         return None
     if len(sid) != 1:
-        raise SchemaFault("ConnectingSID takes exactly one identity", sid.sourceline or 1)
+        raise SchemaFault("ConnectingSID takes exactly one identity", line_of(sid))
     return etree.QName(sid[0]).localname, (sid[0].text or "").strip()
 
 

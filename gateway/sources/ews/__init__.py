@@ -1,7 +1,7 @@
 """Exchange calendars over Exchange Web Services: free/busy for many mailboxes with one service account.
 
-`soap`, `build`, `parse`, `blocks`, `zones` and `refusals` are pure: bytes in, bytes or schedules out. `session`, `lane`,
-`logon`, `ntlm` and `http` are the way to the server. `native` is the port Calendar on top of both;
+`soap`, `build`, `parse`, `blocks`, `zones` and `refusals` are pure: bytes in, bytes or schedules out. `session`,
+`lane`, `logon`, `ntlm` and `http` are the way to the server. `native` is the port Calendar on top of both;
 `exchangelib_transport` is the same port on another client, for logons that ours does not know.
 """
 

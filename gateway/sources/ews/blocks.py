@@ -36,19 +36,23 @@ def block(start: str, end: str, busy: str) -> Block | None:
     Meetings share their edges, so few combinations are new: remembering them saves most of the work of a sweep, and
     equal blocks are one object.
     """
-    begins, ends = instant(start), instant(end)
-    if begins > ends:
+    return block_of(instant(start), instant(end), busy.strip())
+
+
+def block_of(start: datetime, end: datetime, busy: str) -> Block | None:
+    """The block of two aware UTC times and a BusyType; None and ValueError as for `block`."""
+    start, end = milliseconds(start), milliseconds(end)
+    if start > end:
         raise ValueError("a block ends before it begins")
-    busy = busy.strip()
-    if busy in _NO_BLOCK or begins == ends:
+    if busy in _NO_BLOCK or start == end:
         return None
     if busy not in BUSY_TYPES:
         raise ValueError("a BusyType is unknown")
-    return Block(begins, ends, BUSY_TYPES[busy])
+    return Block(start, end, BUSY_TYPES[busy])
 
 
 def instant(text: str) -> datetime:
-    """A time of an answer as aware UTC, cut to milliseconds: naive means the zone we asked in, which is UTC."""
+    """A time of an answer as aware UTC: naive means the zone we asked in, which is UTC."""
     text = text.strip()
     if text[10:11] != "T":
         raise ValueError("a time is not in the form date, T, time")
@@ -57,7 +61,7 @@ def instant(text: str) -> datetime:
         at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except OverflowError:
         raise ValueError("a time is out of range") from None
-    return milliseconds(at)
+    return at
 
 
 def tidy(blocks: Iterable[Block], window: Window) -> tuple[Block, ...]:

@@ -135,7 +135,10 @@ def status_failure(answer: Answer, now: datetime) -> SourceError | None:
 
 
 def media_failure(answer: Answer) -> SourceError | None:
-    """A 200 that is no SOAP: a logon form, or something else in place of Exchange. No content type is as good as XML."""
+    """A 200 that is no SOAP: a logon form, or something else in place of Exchange.
+
+    No content type at all is as good as XML: the parser decides.
+    """
     media_type = answer.media_type
     if not media_type or media_type in XML_TYPES:
         return None
@@ -180,13 +183,13 @@ def border(source: str, place: str) -> Iterator[None]:
 
 def network_failure(fault: BaseException, place: str) -> SourceError:
     """The error for whatever failed between the resolver and the last byte."""
-    for cause in _causes(fault):
+    for cause in causes(fault):
         if found := _known(cause):
             return failure(found[0], f"{found[1]} ({place})")
     return failure("net.reset", f"the connection failed: {type(fault).__name__} ({place})")
 
 
-def _causes(fault: BaseException) -> Iterator[BaseException]:
+def causes(fault: BaseException) -> Iterator[BaseException]:
     """The fault and what is behind it, innermost libraries included, each once."""
     seen: set[int] = set()
     queue: list[object] = [fault]

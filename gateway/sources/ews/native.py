@@ -50,7 +50,7 @@ class EwsCalendar:
             if answer.refusal is None:
                 read.extend(answer.entries)
             elif answer.refusal.code == BATCH_TOO_BIG and len(part) > 1:
-                self.batch = max(1, len(part) // 2)
+                self.batch = min(self.batch, max(1, len(part) // 2))
                 log.warning("source.batch.halved", source=self._name, batch=self.batch)
             else:
                 raise self._named(error_of(answer.refusal))

@@ -82,6 +82,16 @@ def read_availability(body: bytes, mailboxes: Sequence[str], window: Window, sit
     return Availability(read, cleaned=cleaned, warned=_warned(array))
 
 
+def refusal_of_call(content: Element) -> soap.Refusal | None:
+    """The refusal of the whole call, however it is said: a fault, an answer without entries, or in every entry."""
+    if (refusal := soap.fault(content)) is not None or content.tag != _RESPONSE:
+        return refusal
+    array = content.find(_ARRAY)
+    if array is None:
+        return soap.any_refusal(content)
+    return _refusal_of_all([_refusal(entry) for entry in array if entry.tag == _ENTRY])
+
+
 def _refusal(entry: Element) -> soap.Refusal | None:
     message = next((child for child in entry if child.tag == _MESSAGE), None)
     if message is None:

@@ -74,7 +74,10 @@ class Session:
             return answer.body
 
     async def knock(self) -> Doorstep:
-        """Ask without credentials. Raises SourceError if the endpoint cannot be reached or answers neither 401 nor SOAP."""
+        """Ask without credentials.
+
+        Raises SourceError if the endpoint cannot be reached, or answers with another failure than 401.
+        """
         with border(self._source, self._place):
             async with self._lane() as lane:
                 answer = await lane.send(b"")
@@ -94,17 +97,21 @@ class Session:
     @asynccontextmanager
     async def _lane(self) -> AsyncIterator[Lane]:
         """The lane used last: its connection is the one most likely alive and logged on."""
-        if self._closed:
-            raise failure("net.reset", "the calendar is closed")
+        self._require_open()
         if self._idle.empty() and len(self._lanes) < self._settings.lanes:
             lane = Lane(self.url, self._settings, self._context, self._logon)
             self._lanes.append(lane)
         else:
             lane = await self._idle.get()
         try:
+            self._require_open()
             yield lane
         finally:
             self._idle.put_nowait(lane)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise failure("net.reset", "the calendar is closed")
 
     def _note_date(self, answer: Answer) -> None:
         if (at := http_date(answer.headers.get("Date", ""))) is not None:

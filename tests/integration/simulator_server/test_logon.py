@@ -194,10 +194,17 @@ async def test_negotiate_carries_ntlm_wrapped_or_raw(world: World, wrapped: bool
 
 
 @pytest.fixture
-async def exchangelib_trusts(exchange: Simulator) -> AsyncIterator[None]:
+async def strict_exchange(world: World) -> AsyncIterator[Simulator]:
+    """A simulator that requires channel bindings of NTLM."""
+    async with Simulator(world, channel_binding="require") as simulator:
+        yield simulator
+
+
+@pytest.fixture
+async def exchangelib_trusts(strict_exchange: Simulator) -> AsyncIterator[None]:
     """exchangelib's requests sessions trust the simulator's authority for this test."""
     before = exchangelib.protocol.BaseProtocol.HTTP_ADAPTER_CLS
-    ca_file = str(exchange.ca_file)
+    ca_file = str(strict_exchange.ca_file)
 
     class Adapter(requests.adapters.HTTPAdapter):
         def cert_verify(self, conn: object, url: str, verify: object, cert: object) -> None:
@@ -209,8 +216,10 @@ async def exchangelib_trusts(exchange: Simulator) -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize("scheme", [exchangelib.BASIC, exchangelib.NTLM])
-async def test_exchangelib_reads_free_busy(exchange: Simulator, exchangelib_trusts: None, scheme: str) -> None:
+async def test_exchangelib_reads_free_busy(strict_exchange: Simulator, exchangelib_trusts: None, scheme: str) -> None:
     """A client nobody here wrote logs on (NTLM with channel bindings), and reads Ann's meeting."""
+
+    exchange = strict_exchange
 
     def read() -> list[tuple[object, object]]:
         configuration = exchangelib.Configuration(

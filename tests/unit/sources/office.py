@@ -12,6 +12,8 @@ from gateway.sources.calendar import CalendarSettings, CalendarSource
 from tests.calendars import Delivered, FakeCalendar, at
 from tests.clock import FakeClock
 
+NINE = at(9)
+
 
 class Office:
     """The stage of one test; `watched` may be changed at any time."""
@@ -63,7 +65,7 @@ async def running(
     *,
     batch: int = 100,
     watched: Iterable[str] = (),
-    start: datetime = at(9),
+    start: datetime = NINE,
 ) -> AsyncIterator[Office]:
     """An office whose source runs until the block ends; nothing was read yet."""
     office = Office(settings or CalendarSettings(), batch, start)
