@@ -1,4 +1,4 @@
-"""The processes that the store's fault tests start, kill and starve: `python -m tests.faults.store_children NAME DIR`."""
+"""What the store's fault tests start, kill and starve: `python -m tests.faults.store_children NAME DIR`."""
 
 from __future__ import annotations
 

@@ -153,6 +153,4 @@ class StoreMachine(RuleBasedStateMachine):
 
 def test_the_store_follows_the_model() -> None:
     """Whatever is put, watched and reopened, the store holds and tells what a dict would."""
-    run_state_machine_as_test(
-        StoreMachine, settings=settings(max_examples=60, stateful_step_count=30, deadline=None)
-    )
+    run_state_machine_as_test(StoreMachine, settings=settings(max_examples=60, stateful_step_count=30, deadline=None))

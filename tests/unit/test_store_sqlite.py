@@ -9,16 +9,18 @@ import stat
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.errors import ConfigError, GatewayError, StoreConflict, StoreUnavailable
+from gateway.errors import ConfigError, GatewayError, LeaseLost, StoreConflict, StoreUnavailable
 from gateway.stores import Put
 from gateway.stores.sqlite import PENDING_BYTES, PENDING_PUTS, SqliteStore
 from gateway.stores.sqlite_file import WAL_LIMIT
-from gateway.stores.sqlite_writer import Outcome, Read, Transaction
+from gateway.stores.sqlite_records import prepare, write_records
+from gateway.stores.sqlite_writer import Outcome, Read, Transaction, Write
 from tests.clock import FakeClock
 
 SOON = 10.0
@@ -45,6 +47,11 @@ def make_file(path: Path, script: str) -> None:
 
 async def open_file(folder: Path, clock: FakeClock | None = None, **options: Any) -> SqliteStore:
     return await SqliteStore.open(f"sqlite://{folder}/state.db", clock or FakeClock(), **options)
+
+
+def modes(folder: Path) -> dict[str, int]:
+    """The permissions of each file."""
+    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
 
 
 async def contents(store: SqliteStore) -> list[tuple[str, bytes | None, int]]:
@@ -111,8 +118,7 @@ async def test_the_file_is_durable_and_private(tmp_path: Path) -> None:
     await store.put([Put("a", b"1")])
     found = [await in_writer(store, pragma(name)) for name in ("journal_mode", "synchronous", "journal_size_limit")]
     assert found == ["wal", 2, WAL_LIMIT]
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
-    assert modes == dict.fromkeys(("state.db", "state.db-wal", "state.db-shm", "state.db.lock"), 0o600)
+    assert modes(tmp_path) == dict.fromkeys(("state.db", "state.db-wal", "state.db-shm", "state.db.lock"), 0o600)
     await store.close()
 
 
@@ -321,4 +327,67 @@ async def test_close_leaves_nothing_running(tmp_path: Path) -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
     await asyncio.to_thread(thread.join, SOON)
     assert not thread.is_alive()
-    assert {path.name for path in tmp_path.iterdir()} == {"state.db", "state.db.lock"}
+    assert modes(tmp_path).keys() == {"state.db", "state.db.lock"}
+
+
+async def test_a_change_right_behind_the_snapshot_is_not_lost(tmp_path: Path) -> None:
+    """A group that reaches the event loop in the same turn as a snapshot is handed to that watcher, once."""
+    store = await open_file(tmp_path)
+    await store.put([Put("a", b"1")])
+    watcher = store.watch()
+
+    def done_by_now() -> None:
+        """Stop the event loop until the writer has done what was asked so far: its answers then come together."""
+        done = threading.Event()
+
+        def mark(_: sqlite3.Connection) -> list[Any]:
+            done.set()
+            return []
+
+        store._writer.submit(Read(mark, lambda *_: None))
+        assert done.wait(SOON)
+
+    done_by_now()
+    future = asyncio.get_running_loop().create_future()
+    store._writer.submit(Write(partial(write_records, [prepare(Put("b", b"1"))]), future, 1, 1))
+    store._pending_puts, store._pending_bytes = 1, 1
+    done_by_now()
+    assert await asyncio.wait_for(future, SOON) == 2
+    batches = [await asyncio.wait_for(anext(watcher), SOON) for _ in range(2)]
+    assert [[change.key for change in batch.changes] for batch in batches] == [["a"], ["b"]]
+    await store.close()
+
+
+async def test_a_renewal_that_races_a_takeover_fails(tmp_path: Path) -> None:
+    """When the wall clock jumps past the end of a lease, whoever asks first has it; renewing late fails."""
+    clock = FakeClock()
+    store = await open_file(tmp_path, clock)
+    names = [f"shard{n}" for n in range(16)]
+    first = [await store.lease(name, 15.0) for name in names]
+    clock.jump(20.0)
+    taken, renewed = await asyncio.gather(
+        asyncio.gather(*(store.lease(name, 60.0) for name in names)),
+        asyncio.gather(*(lease.renew() for lease in first if lease), return_exceptions=True),
+    )
+    assert [lease.epoch for lease in taken if lease] == [2] * 16
+    assert all(isinstance(outcome, LeaseLost) for outcome in renewed)
+    assert all(lease.lost.is_set() for lease in first if lease)
+    assert not any(lease.lost.is_set() for lease in taken if lease)
+    clock.jump(30.0)  # beyond what a renewal for 15 s would have left
+    assert [await store.lease(name, 15.0) for name in names] == [None] * 16
+    await store.close()
+
+
+async def test_a_release_that_races_a_takeover_frees_nothing(tmp_path: Path) -> None:
+    """Giving back a lease that somebody else is just taking over leaves it with the new holder."""
+    clock = FakeClock()
+    store = await open_file(tmp_path, clock)
+    first = await store.lease("shard", 15.0)
+    assert first is not None
+    await clock.settle()  # its watch is asleep now, and does not notice the jump
+    clock.jump(20.0)
+    second, _ = await asyncio.gather(store.lease("shard", 15.0), first.release())
+    assert second is not None
+    await second.renew()
+    assert await store.lease("shard", 15.0) is None
+    await store.close()
