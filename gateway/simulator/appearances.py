@@ -3,11 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-from gateway.simulator.model import Appointment, Occurrence, OccurrenceKind
-from gateway.simulator.recurrence import midnight, wall
+from gateway.simulator.model import Appointment, BadRecurrence, Occurrence, OccurrenceKind
+from gateway.simulator.recurrence import Series, midnight, wall
 from gateway.simulator.zones import zone_info
+
+
+def settle(item: Appointment) -> None:
+    """Bring an item's times to UTC and all-day items to whole days, and prepare the expansion of a series.
+
+    Raises ValueError for naive times or an end before the start, BadRecurrence, UnknownZone.
+    """
+    if item.start.tzinfo is None or item.end.tzinfo is None:
+        raise ValueError("appointment times must be aware")
+    zone = zone_info(item.zone)
+    item.start, item.end = item.start.astimezone(UTC), item.end.astimezone(UTC)
+    if item.all_day:
+        item.start, item.end = whole_days(item.start, item.end, item.zone)
+    if item.end < item.start:
+        raise ValueError("an appointment cannot end before it starts")
+    item.series = None
+    if item.recurrence is not None:
+        series = Series(item.recurrence, wall(item.start, zone), wall(item.end, zone), zone)
+        first = series.nth(1)
+        if first is None:
+            raise BadRecurrence("the recurrence names no day")
+        item.series = series
+        item.start, item.end = first
 
 
 def occurrence_id(master: Appointment, original_start: datetime) -> str:

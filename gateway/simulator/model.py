@@ -67,6 +67,10 @@ class DeletedOccurrence(NoSuchItem):
     """The occurrence was in the series and has been deleted from it."""
 
 
+class BadRecurrence(ValueError):
+    """The recurrence of a series names no day at all."""
+
+
 class CrossesNeighbour(ValueError):
     """An occurrence may not be moved over the one before or after it."""
 
@@ -164,5 +168,6 @@ class Mailbox:
     calendar_name: str
     default_right: Right
     working_hours: WorkingHours | None
+    sid: str
     rights: dict[str, Right] = field(default_factory=dict)
     items: dict[str, Appointment] = field(default_factory=dict)

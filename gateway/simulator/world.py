@@ -13,12 +13,13 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from gateway.simulator.appearances import exception, expanded, occurrence_id, regular, whole_days
+from gateway.simulator.appearances import exception, expanded, occurrence_id, regular, settle, whole_days
 from gateway.simulator.mishaps import FAULT_NAMES, GARBLED, SILENT, fault_named
 from gateway.simulator.model import (
     CALENDAR,
     DELETED_ITEMS,
     Appointment,
+    BadRecurrence,
     Busy,
     Change,
     ChangeKind,
@@ -33,7 +34,7 @@ from gateway.simulator.model import (
     Right,
     WorkingHours,
 )
-from gateway.simulator.recurrence import Recurrence, Series, wall
+from gateway.simulator.recurrence import Recurrence
 from gateway.simulator.zones import windows_id, zone_info
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "GARBLED",
     "SILENT",
     "Appointment",
+    "BadRecurrence",
     "Busy",
     "Change",
     "ChangeKind",
@@ -59,7 +61,8 @@ __all__ = [
     "World",
 ]
 
-_NO_WORKING_HOURS_GIVEN = WorkingHours()
+_OFFICE_HOURS = WorkingHours()
+_DOMAIN_SID = "S-1-5-21-1004336348-1177238915-682003330"
 _TIMING = {"start", "end", "zone", "recurrence", "all_day"}
 _FIELDS = _TIMING | {"busy", "subject", "location", "sensitivity", "cancelled", "extra"}
 
@@ -98,7 +101,7 @@ class World:
         zone: str | None = None,
         calendar_name: str = "Calendar",
         default_right: Right = Right.AVAILABILITY_ONLY,
-        working_hours: WorkingHours | None = _NO_WORKING_HOURS_GIVEN,
+        working_hours: WorkingHours | None = _OFFICE_HOURS,
     ) -> Mailbox:
         """Create a mailbox. `default_right` is what everybody who logs on may see of its calendar.
 
@@ -111,9 +114,11 @@ class World:
         windows_id(zone)
         account = key.partition("@")[0]
         name = name or account.replace(".", " ").title()
-        mailbox = Mailbox(key, name, zone, calendar_name, default_right, working_hours)
+        sid = f"{_DOMAIN_SID}-{1100 + len(self._mailboxes)}"
+        mailbox = Mailbox(key, name, zone, calendar_name, default_right, working_hours, sid)
         self._mailboxes[key] = mailbox
         self._by_account.setdefault(account, []).append(key)
+        self._by_account[sid.lower()] = [key]
         return mailbox
 
     def mailbox(self, address: str) -> Mailbox:
@@ -219,7 +224,7 @@ class World:
             extra=dict(extra or {}),
         )
         item.uid = f"uid-{item.item_id}"
-        self._time(item)
+        settle(item)
         mailbox.items[item.item_id] = self._items[item.item_id] = item
         self._saved(item, ChangeKind.CREATED)
         return item
@@ -246,8 +251,10 @@ class World:
         before = {name: getattr(item, name) for name in _TIMING}
         if "extra" in fields:
             fields["extra"] = _merged(item.extra, fields["extra"])
+        if "start" in fields and "recurrence" not in fields and item.recurrence is not None:
+            fields["recurrence"] = replace(item.recurrence, start=None)  # the series begins where it is moved to
         changed = replace(item, **fields)
-        self._time(changed)
+        settle(changed)
         for name in (*_FIELDS, "series"):
             setattr(item, name, getattr(changed, name))
         if any(getattr(item, name) != before[name] for name in _TIMING):
@@ -354,25 +361,6 @@ class World:
     def _next(self, prefix: str) -> str:
         self._serial += 1
         return f"{prefix}{self._serial:07x}"
-
-    def _time(self, item: Appointment) -> None:
-        """Bring times to UTC, all-day items to whole days, and prepare the expansion of a series."""
-        if item.start.tzinfo is None or item.end.tzinfo is None:
-            raise ValueError("appointment times must be aware")
-        zone = zone_info(item.zone)
-        item.start, item.end = item.start.astimezone(UTC), item.end.astimezone(UTC)
-        if item.all_day:
-            item.start, item.end = whole_days(item.start, item.end, item.zone)
-        if item.end < item.start:
-            raise ValueError("an appointment cannot end before it starts")
-        item.series = None
-        if item.recurrence is not None:
-            series = Series(item.recurrence, wall(item.start, zone), wall(item.end, zone), zone)
-            first = series.nth(1)
-            if first is None:
-                raise ValueError("the recurrence names no day")
-            item.series = series
-            item.start, item.end = first
 
     def _deviate(self, found: Occurrence, fields: dict[str, Any]) -> None:
         master = self._items[found.master_id or ""]

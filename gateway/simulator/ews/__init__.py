@@ -83,10 +83,7 @@ class EwsFace:
         """The address a request acts as: the caller, or whom it may impersonate."""
         if request.impersonated is None:
             return caller
-        form, value = request.impersonated
-        if form == "SID":
-            value = value.rpartition("-")[2]
-        target = self.world.identify(value)
+        target = self.world.identify(request.impersonated[1])
         if target not in self.world.mailboxes:
             raise Fault("ErrorNonExistentMailbox")
         if not self.world.may_impersonate(caller, target):

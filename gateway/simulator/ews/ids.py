@@ -11,7 +11,7 @@ import binascii
 
 from lxml import etree
 
-from gateway.simulator.ews.soap import Refused, T, quoted
+from gateway.simulator.ews.soap import Refused, T, number, quoted
 from gateway.simulator.world import DeletedOccurrence, NoSuchItem, Occurrence, World
 
 _ID = b"\x00\x03\x24\x00"
@@ -85,7 +85,7 @@ def _nth(world: World, element: etree._Element) -> Occurrence:
     if master.item.series is None or master.original_start is not None:
         raise Refused("ErrorCalendarIsNotRecurringMaster", "The item is not the master of a series.")
     try:
-        return world.occurrence(master.item_id, int(element.get("InstanceIndex") or 0))
+        return world.occurrence(master.item_id, number(element, "InstanceIndex", 0))
     except DeletedOccurrence:
         raise Refused("ErrorCalendarOccurrenceIsDeletedFromRecurrence") from None
     except NoSuchItem:

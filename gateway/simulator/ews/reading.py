@@ -10,7 +10,7 @@ from gateway.simulator.ews import ids, shape
 from gateway.simulator.ews.folders import Folder, locate, may_open, named
 from gateway.simulator.ews.messages import collect
 from gateway.simulator.ews.options import REQUEST_VERSIONS, EwsOptions
-from gateway.simulator.ews.soap import Fault, M, Refused, Request, SchemaFault
+from gateway.simulator.ews.soap import Fault, M, Refused, Request, SchemaFault, number
 from gateway.simulator.world import CALENDAR, Occurrence, Right, World
 from gateway.simulator.zones import UnknownZone, zone_info
 
@@ -79,7 +79,7 @@ def _viewed(world: World, folder: Folder, view: etree._Element, request: Request
     if folder.name != CALENDAR:
         raise Refused("ErrorCalendarFolderIsInvalidForCalendarView", "Only calendars have a calendar view.")
     found = world.occurrences(folder.address, start, end)
-    limit = int(view.get("MaxEntriesReturned") or len(found))
+    limit = number(view, "MaxEntriesReturned", len(found))
     whole = "true" if len(found) <= limit else "false"
     return found[:limit], f'TotalItemsInView="{len(found)}" IncludesLastItemInRange="{whole}"'
 
@@ -88,8 +88,8 @@ def _paged(world: World, folder: Folder, request: Request) -> tuple[list[Occurre
     items = [item for item in world.mailbox(folder.address).items.values() if item.folder == folder.name]
     items.sort(key=lambda item: (item.start, item.item_id))
     page = request.element.find(f"{{{M}}}IndexedPageItemView")
-    first = int(page.get("Offset") or 0) if page is not None else 0
-    size = int(page.get("MaxEntriesReturned") or 1000) if page is not None else 1000
+    first = number(page, "Offset", 0) if page is not None else 0
+    size = number(page, "MaxEntriesReturned", 1000) if page is not None else 1000
     beyond = min(first + size, len(items))
     last = "true" if beyond == len(items) else "false"
     attributes = f'IndexedPagingOffset="{beyond}" TotalItemsInView="{len(items)}" IncludesLastItemInRange="{last}"'

@@ -175,6 +175,15 @@ def child_text(element: etree._Element, path: str) -> str | None:
     return (found.text or "").strip() if found is not None else None
 
 
+def number(element: etree._Element, name: str, default: int) -> int:
+    """An attribute that is a whole number. Raises SchemaFault."""
+    value = element.get(name)
+    try:
+        return default if value is None else int(value)
+    except ValueError:
+        raise SchemaFault(f"The '{name}' attribute is invalid: '{value}' is no number.", line_of(element)) from None
+
+
 def version_header(options: EwsOptions, server: Server) -> str:
     """The SOAP Header of an answer; empty when the server does not tell its version."""
     if options.version_info == "missing":

@@ -15,9 +15,10 @@ from gateway.simulator.ews.messages import collect
 from gateway.simulator.ews.options import EwsOptions
 from gateway.simulator.ews.reading import moment
 from gateway.simulator.ews.shape import COMPLEX
-from gateway.simulator.ews.soap import Refused, Request, T, quoted, text
+from gateway.simulator.ews.soap import Refused, Request, SchemaFault, T, line_of, quoted, text
 from gateway.simulator.world import (
     DELETED_ITEMS,
+    BadRecurrence,
     Busy,
     CrossesNeighbour,
     NoSuchItem,
@@ -80,14 +81,10 @@ class Draft:
 def create_item(world: World, options: EwsOptions, request: Request, caller: str) -> str:
     """Answer CreateItem."""
     element = request.element
-    if element.get("SendMeetingInvitations") is None:
-        refusal: Refused | None = Refused("ErrorSendMeetingInvitationsRequired", "SendMeetingInvitations is required.")
-    else:
-        refusal = None
 
     def one(item: etree._Element) -> str:
-        if refusal is not None:
-            raise refusal
+        if element.get("SendMeetingInvitations") is None:
+            raise Refused("ErrorSendMeetingInvitationsRequired", "SendMeetingInvitations is required.")
         if item.tag != f"{{{T}}}CalendarItem":
             raise Refused("ErrorInvalidItemForOperationCreateItem", "Only calendar items can be created here.")
         targets = list(named(element, "SavedItemFolderId"))
@@ -116,7 +113,7 @@ def update_item(world: World, options: EwsOptions, request: Request, caller: str
     strict = request.element.get("ConflictResolution") == "NeverOverwrite"
 
     def one(change: etree._Element) -> str:
-        target, updates = change[0], change.find(f"{{{T}}}Updates")
+        target, updates = next(iter(change), change), change.find(f"{{{T}}}Updates")
         found = _own(world, target, caller)
         key = ids.change_key(target)
         if key is None and not overwrite:
@@ -148,13 +145,16 @@ def delete_item(world: World, options: EwsOptions, request: Request, caller: str
 
 
 def move_item(world: World, options: EwsOptions, request: Request, caller: str) -> str:
-    """Answer MoveItem, within one mailbox."""
+    """Answer MoveItem, within one mailbox. Raises SchemaFault."""
+    target = next(named(request.element, "ToFolderId"), None)
+    if target is None:
+        raise SchemaFault("MoveItem needs a ToFolderId", line_of(request.element))
 
     def one(element: etree._Element) -> str:
         found = _own(world, element, caller)
         if found.original_start is not None:
             raise Refused("ErrorCalendarCannotMoveOrCopyOccurrence", "Occurrences cannot leave their series.")
-        folder = locate(world, next(named(request.element, "ToFolderId")), caller)
+        folder = locate(world, target, caller)
         if folder.address != found.item.address:
             raise Refused("ErrorMoveCopyFailed", "Items cannot be moved to another mailbox here.")
         return _items(world.find(world.file(found.item_id, folder.name).item_id))
@@ -202,9 +202,10 @@ def _refusals() -> Iterator[None]:
         raise Refused("ErrorItemNotFound") from None
     except UnknownZone:
         raise Refused("ErrorTimeZone", "The time zone is not valid.") from None
+    except BadRecurrence as error:
+        raise Refused("ErrorInvalidRecurrence", str(error)) from None
     except ValueError as error:
-        code = "ErrorInvalidRecurrence" if "recurrence" in str(error) else "ErrorCalendarEndDateIsEarlierThanStartDate"
-        raise Refused(code, str(error)) from None
+        raise Refused("ErrorCalendarEndDateIsEarlierThanStartDate", str(error)) from None
 
 
 def _zone(element: etree._Element) -> str:
