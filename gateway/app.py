@@ -34,6 +34,7 @@ from gateway.systemd import Notifier
 from gateway.view import View
 from gateway.web import Services, make_app, make_operations_app
 from gateway.web.hub import Hub
+from gateway.web.listener import Listener, be_discreet
 from gateway.web.ports import Reader
 
 SPARE_ERASURES: Final = 10
@@ -122,14 +123,15 @@ class Gateway:
             operations_apart=server.operations_listen is not None,
         )
         context = _server_context(self.settings)
+        be_discreet()
         async with contextlib.AsyncExitStack() as stack:
             address = await stack.enter_async_context(
-                _listener(make_app(services), server.listen, self.settings, context)
+                _listening_at(make_app(services), server.listen, self.settings, context)
             )
             self.url = f"{'https' if context else 'http'}://{address}"
             if server.operations_listen is not None:
                 await stack.enter_async_context(
-                    _listener(make_operations_app(services), server.operations_listen, self.settings, None)
+                    _listening_at(make_operations_app(services), server.operations_listen, self.settings, None)
                 )
             yield
 
@@ -266,21 +268,17 @@ def _server_context(settings: Settings) -> ssl.SSLContext | None:
 
 
 @contextlib.asynccontextmanager
-async def _listener(
-    app: web.Application, listen: Address, settings: Settings, context: ssl.SSLContext | None
+async def _listening_at(
+    app: web.Application, address: Address, settings: Settings, context: ssl.SSLContext | None
 ) -> AsyncIterator[str]:
     """An open listener; yields its "host:port" as it really is."""
-    runner = web.AppRunner(app, access_log=None, keepalive_timeout=settings.config.limits.keepalive, shutdown_timeout=1)
-    await runner.setup()
+    listener = Listener(app, settings.config.limits)
     try:
-        site = web.TCPSite(runner, listen.host, listen.port, ssl_context=context, backlog=1024)
         try:
-            await site.start()
+            await listener.start(address.host, address.port, context)
         except OSError as error:
-            raise ConfigError(
-                [f"gateway.toml: server.listen: cannot listen on {listen}: {error.strerror}; choose another"]
-            ) from error
-        host = f"[{listen.host}]" if ":" in listen.host else listen.host
-        yield f"{host}:{runner.addresses[0][1]}"
+            problem = f"gateway.toml: server.listen: cannot listen on {address}: {error.strerror}; choose another"
+            raise ConfigError([problem]) from error
+        yield listener.address
     finally:
-        await runner.cleanup()
+        await listener.stop()

@@ -153,7 +153,7 @@ class Ingest:
         if left is None:
             raise PublicationRefused(
                 f"no running block of {person!r} ends then",
-                code="publication.no_block",
+                code="publication.nothing_to_dismiss",
                 hint="send the `until` of the running calendar component",
             )
         await self._put(dismissal_put(person, left))
@@ -248,7 +248,7 @@ def _repeat(old: Fact | None, stamp: Stamp) -> Receipt | None:
         return Receipt(old.expires_at, stamp.seq)
     raise PublicationRefused(
         f"seq {stamp.seq} is not newer than {old.stamp.seq}",
-        code="publication.older",
+        code="publication.outdated",
         hint="send a higher seq, or a new publisher value after a restart",
     )
 

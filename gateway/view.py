@@ -61,6 +61,7 @@ class View:
         self._revisions: dict[str, int] = {}
         self._other: dict[str, bytes] = {}
         self._people: tuple[Person, ...] = ()
+        self._bursting = False
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._nudge = asyncio.Event()
 
@@ -132,7 +133,9 @@ class View:
             self._revisions[change.key] = change.revision
 
     def _tell(self, changes: Sequence[Presence], *, more: bool = False) -> None:
-        if changes and self.synced.is_set():
+        """Publish; an empty slice only if it ends a burst."""
+        if self.synced.is_set() and (changes or (self._bursting and not more)):
+            self._bursting = more
             self._publish(changes, self.revision, more=more)
 
     def _wake_waiters(self) -> None:

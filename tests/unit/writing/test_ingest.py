@@ -59,7 +59,7 @@ async def test_an_older_or_contradicting_sequence_is_refused(desk: Desk) -> None
     for seq, state in ((4, Phone.IDLE), (5, Phone.IDLE)):
         with pytest.raises(PublicationRefused) as refused:
             await call(desk, state, seq=seq)
-        assert refused.value.code == "publication.older"
+        assert refused.value.code == "publication.outdated"
     assert desk.label(ANN) == "On the phone"
 
 
@@ -183,7 +183,7 @@ async def test_dismissing_needs_a_block_that_ends_then(desk: Desk) -> None:
     await desk.readings.schedules("hq", {ANN: meeting}, NINE)
     with pytest.raises(PublicationRefused) as refused:
         await desk.ingest.dismiss(ANN, end + MINUTE)
-    assert refused.value.code == "publication.no_block"
+    assert refused.value.code == "publication.nothing_to_dismiss"
     assert await desk.ingest.dismiss(ANN, end) == Receipt(end, None)
     assert desk.label(ANN) == "Offline"
     await desk.ingest.end_dismissal(ANN)
