@@ -8,7 +8,7 @@ import gc
 import secrets
 import signal
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -32,10 +32,11 @@ from gateway.reading import Readings
 from gateway.stores.sqlite import SqliteStore
 from gateway.systemd import Notifier
 from gateway.view import View
-from gateway.web import Services, make_app, make_operations_app
+from gateway.web.app import make_app, make_operations_app
 from gateway.web.hub import Hub
 from gateway.web.listener import Listener, be_discreet
 from gateway.web.ports import Reader
+from gateway.web.services import Services
 
 SPARE_ERASURES: Final = 10
 """So many people may leave the directory at once without a second thought …"""
@@ -138,10 +139,17 @@ class Gateway:
     async def reload(self, settings: Settings) -> None:
         """Put another reading of the files in force: people, tokens and [presence]; no watcher is dropped."""
         assert self._view is not None
+        if settings.config.calendars != self.settings.config.calendars:
+            log.warning("config.calendars.kept", detail="servers change at the next start")
         self.settings = settings
         self._view.set_policy(settings.config.policy())
         self._set_people()
         await self._erase_strangers()
+        self._metrics.reloads.labels("applied").inc()
+
+    def refused(self) -> None:
+        """Another reading was faulty, so what is in force stays."""
+        self._metrics.reloads.labels("refused").inc()
 
     def _set_people(self) -> None:
         assert self._view is not None
@@ -206,13 +214,28 @@ async def serve(path: Path) -> int:
     for warning in settings.warnings:
         log.warning("config.file.doubtful", detail=warning)
     gateway, notifier = Gateway(settings, clock=clock), Notifier()
+
+    async def reload() -> None:
+        """A bad file leaves everything as it is and says so."""
+        notifier.reloading()
+        try:
+            found = await asyncio.to_thread(load_all, path, now=clock.now)
+            redactor.learn(found.config.secrets)
+            await gateway.reload(found)
+            log.info("config.files.reloaded", people=len(found.people), tokens=len(found.tokens))
+        except ConfigError as error:
+            gateway.refused()
+            for problem in error.problems:
+                log.error("config.files.refused", code=error.code, detail=problem)
+        notifier.ready(f"listening at {gateway.url}")
+
     stop, again = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, again.set)
     async with asyncio.TaskGroup() as tasks:
-        reloading = tasks.create_task(_reload_on(again, gateway, path, clock, notifier))
+        reloading = tasks.create_task(_at_every(again, reload))
         alive = tasks.create_task(_stay_alive(notifier, clock))
         try:
             await gateway.run(stop, lambda: notifier.ready(f"listening at {gateway.url}"))
@@ -223,20 +246,12 @@ async def serve(path: Path) -> int:
     return 0
 
 
-async def _reload_on(again: asyncio.Event, gateway: Gateway, path: Path, clock: Clock, notifier: Notifier) -> None:
-    """Read the files at every signal; a bad one leaves everything as it is and says so."""
+async def _at_every(again: asyncio.Event, act: Callable[[], Awaitable[None]]) -> None:
+    """Act once for each time the event is set, or for several that came meanwhile."""
     while True:
         await again.wait()
         again.clear()
-        notifier.reloading()
-        try:
-            settings = await asyncio.to_thread(load_all, path, now=clock.now)
-            await gateway.reload(settings)
-            log.info("config.files.reloaded", people=len(settings.people), tokens=len(settings.tokens))
-        except ConfigError as error:
-            for problem in error.problems:
-                log.error("config.files.refused", code=error.code, detail=problem)
-        notifier.ready(f"listening at {gateway.url}")
+        await act()
 
 
 async def _stay_alive(notifier: Notifier, clock: Clock) -> None:

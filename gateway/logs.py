@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Literal, TextIO
 
 import structlog
@@ -151,61 +150,3 @@ class _Console:
 
     def __call__(self, logger: WrappedLogger, name: str, event: EventDict) -> str:
         return cut(str(self._render(logger, name, event)), LINE)
-
-
-@dataclass(slots=True)
-class _Count:
-    since: float
-    level: str
-    fields: dict[str, object]
-    repeats: int = 0
-
-
-@dataclass(slots=True)
-class Aggregated:
-    """Says a repeated failure once at once, and then once a minute with a count.
-
-    Repeats are told apart by event and code. `clock` gives monotonic seconds; somebody calls `flush()` now and then
-    so that the last count is not kept back, and `flush(everything=True)` before the end.
-    """
-
-    clock: Callable[[], float]
-    every: float = 60.0
-    log: Any = field(default_factory=structlog.get_logger)
-    _counts: dict[tuple[str, str], _Count] = field(default_factory=dict)
-
-    def info(self, event: str, *, code: str = "", **fields: object) -> None:
-        """As the logger's method of that name; so are the others."""
-        self._say("info", event, code, fields)
-
-    def warning(self, event: str, *, code: str = "", **fields: object) -> None:
-        self._say("warning", event, code, fields)
-
-    def error(self, event: str, *, code: str = "", **fields: object) -> None:
-        self._say("error", event, code, fields)
-
-    def flush(self, *, everything: bool = False) -> None:
-        """Write the counts whose minute is over, or all of them."""
-        now = self.clock()
-        for (event, code), count in list(self._counts.items()):
-            if not everything and now - count.since < self.every:
-                continue
-            if count.repeats:
-                self._write(count.level, event, code, {**count.fields, "count": count.repeats})
-                count.since, count.repeats = now, 0
-            else:
-                del self._counts[event, code]
-
-    def _say(self, level: str, event: str, code: str, fields: dict[str, object]) -> None:
-        self.flush()
-        known = self._counts.get((event, code))
-        if known is None:
-            self._counts[event, code] = _Count(self.clock(), level, fields)
-            self._write(level, event, code, fields)
-        else:
-            known.repeats += 1
-            known.level, known.fields = level, fields
-
-    def _write(self, level: str, event: str, code: str, fields: Collection[Any] | dict[str, object]) -> None:
-        named = {"code": code} if code else {}
-        getattr(self.log, level)(event, **named, **dict(fields))

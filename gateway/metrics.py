@@ -56,7 +56,6 @@ class Metrics:
             "edge_lateness_seconds", "How long after a meeting's edge the change was published.", _LATE
         )
 
-
         self.store_puts = counter("store_puts", "Records written to the store.")
         self.store_commit = histogram("store_commit_seconds", "Time from a write to its durability.", _COMMIT)
 

@@ -11,14 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from gateway.core.model import Level
 from gateway.errors import ConfigError
 from gateway.toml import read_toml, toml_value
-
-if TYPE_CHECKING:  # at run time only where readers are made: minting a token must not load the web side
-    from gateway.web.ports import Directory, Reader
+from gateway.web.ports import Directory, Reader
 
 PREFIX: Final = "pgw_"
 """How every token begins, so that scanners for leaked secrets can find it."""
@@ -110,8 +108,6 @@ class TokenTable:
 
     def person(self, identity: str) -> Reader | None:
         """The reader for an identity that a trusted proxy vouches for; it is a person if we know that id."""
-        from gateway.web.ports import Reader
-
         identity = identity.strip().lower()
         if not identity or len(identity) > 254 or not identity.isprintable():
             return None
@@ -222,8 +218,6 @@ def _texts(value: object) -> bool:
 
 
 def _reader(entry: Mapping[str, Any]) -> Reader:
-    from gateway.web.ports import Reader
-
     person = entry.get("person")
     return Reader(
         name=f"{entry['name']}#{entry['sha256'][:8]}",

@@ -81,12 +81,12 @@ class EwsCalendar(Section):
     )
     access: Literal["free_busy", "impersonation"] = Field(
         default="free_busy",
-        description="free_busy: least privilege, polling. impersonation: streaming notifications; needs the "
-        "ApplicationImpersonation role.",
+        description="free_busy: least privilege. impersonation: the account acts as the mailbox owners; needs the "
+        "ApplicationImpersonation role. Both poll.",
     )
     transport: Literal["native", "exchangelib"] = Field(
         default="native",
-        description="exchangelib: slower, polling only; a way out for logons the native client does not know.",
+        description="exchangelib: slower; a way out for logons the native client does not know.",
     )
     refresh: Duration = Field(
         default=60.0, ge=10, le=3600, description="How often the calendar of a person somebody watches is read."
@@ -112,9 +112,6 @@ class EwsCalendar(Section):
     ] = Field(default="Exchange2013", description="The oldest schema the requests ask for; lower it for older servers.")
     call_timeout: Duration = Field(
         default=70.0, ge=5, le=600, description="The longest a call may take; Exchange itself gives up after 60 s."
-    )
-    stream_silence: Duration = Field(
-        default=100.0, ge=30, le=600, description="A notification stream silent for so long is opened anew."
     )
 
     @property

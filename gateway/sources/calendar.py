@@ -286,8 +286,9 @@ class CalendarSource:
         """Report what was read, withdraw what may not be read any more, plan what comes next."""
         read: dict[str, Schedule] = {}
         failed: list[tuple[Entry, SourceError]] = []
+        here = set(self._roster.still(batch.entries))
         for entry, answer in zip(batch.entries, answers, strict=True):
-            if entry not in self._roster:
+            if entry not in here:
                 continue  # forgotten while we asked
             if isinstance(answer, SourceError):
                 failed.append((entry, answer))
@@ -348,7 +349,8 @@ class CalendarSource:
     def _finish(self, entry: Entry) -> None:
         """It is not being read any more; whoever calls this plans its next turn."""
         entry.reading = entry.answers_hint = False
-        self._set_rhythm(entry)
+        if self._watched(entry.person) != entry.watched:
+            self._set_rhythm(entry)
         self._sharing.place(entry)
 
     def _write(self, level: int, event: str, code: str, **fields: object) -> None:

@@ -98,7 +98,12 @@ def edge_soon(schedule: Schedule | None, wall: datetime) -> bool:
     if schedule is None:
         return False
     limit = wall + EDGE_SOON
-    return any(wall <= block.start < limit or wall <= block.end < limit for block in schedule.blocks)
+    for block in schedule.blocks:  # in the order of their starts
+        if block.start >= limit:
+            return False
+        if wall <= block.start or wall <= block.end < limit:
+            return True
+    return False
 
 
 class Plan:
@@ -136,10 +141,9 @@ class Plan:
     def schedule_next(self, entry: Entry, now: float) -> None:
         """The next read in its own rhythm: its phase, a little jitter, never right after this one."""
         interval = entry.interval
-        base = entry.phase * interval
-        turn = math.ceil((now + SOONEST * interval - base) / interval)
-        jitter = self._random.uniform(-entry.jitter, entry.jitter)
-        due = base + (turn + jitter) * interval
+        turn = math.ceil(now / interval + SOONEST - entry.phase)
+        jitter = (2.0 * self._random.random() - 1.0) * entry.jitter
+        due = (turn + entry.phase + jitter) * interval
         if entry.hinted:
             due = min(due, self._next_hinted(entry, now))
         self.schedule_at(entry, due)
@@ -184,7 +188,7 @@ class Plan:
         By urgency if more are due than fit; otherwise filled up with those due shortly, unless a hint is to be
         answered quickly.
         """
-        self._mature(line, now, wall)
+        self._mature(line, room, now, wall)
         batch: list[Entry] = []
         room = self._fill(batch, self._ready[line], room)
         if batch and len(batch) < room and not any(entry.hinted for entry in batch):
@@ -193,16 +197,22 @@ class Plan:
             self._begin(entry, now)
         return batch
 
-    def _mature(self, line: Line, now: float, wall: datetime) -> None:
+    def _mature(self, line: Line, room: int, now: float, wall: datetime) -> None:
         """Move what is due into the queue that is ordered by urgency, which is looked at anew every minute."""
         waiting, ready = self._waiting[line], self._ready[line]
-        if not ready or now - self._ranked_at[line] > RANK_AGAIN:
-            self._ranked_at[line] = now
-            ready[:] = [_ranked(record, wall) for record in ready if record[2].turn == record[1]]
-            heapq.heapify(ready)
+        due = []
         while waiting and waiting[0][0] <= now:
             record = heapq.heappop(waiting)
             if record[2].turn == record[1]:
+                due.append(record)
+        if not ready and len(due) <= room:
+            ready[:] = due  # sorted, so a heap; all of it fits, so urgency does not matter
+        elif not ready or now - self._ranked_at[line] > RANK_AGAIN:
+            self._ranked_at[line] = now
+            ready[:] = [_ranked(record, wall) for record in (*ready, *due) if record[2].turn == record[1]]
+            heapq.heapify(ready)
+        else:
+            for record in due:
                 heapq.heappush(ready, _ranked(record, wall))
 
     def _fill(self, batch: list[Entry], ready: list[Record], room: int) -> int:

@@ -54,7 +54,8 @@ class Roster:
 
     def still(self, entries: Iterable[Entry]) -> list[Entry]:
         """Those that are still assigned."""
-        return [entry for entry in entries if entry in self]
+        people = self._people
+        return [entry for entry in entries if people.get(entry.person) is entry]
 
     def person(self, person: str) -> Entry | None:
         """That person's entry, if assigned."""

@@ -66,8 +66,8 @@ class Sharing:
 
     def place(self, entry: Entry) -> None:
         """Choose its line, before its next turn is planned."""
-        if entry.failures >= REPEATED:
-            entry.share = min(entry.share, SMALL_BATCH)
+        if entry.failures >= REPEATED and entry.share > SMALL_BATCH:
+            entry.share = SMALL_BATCH
         entry.line = Line.HEALTHY if entry.share == UNLIMITED else Line.QUARANTINE
 
 

@@ -1,8 +1,8 @@
 """The ports Store and Lease, and the table STORES of what implements them.
 
-A store is a revisioned map of small records. It knows no presence: keys are text (`/` separates parts), values are bytes.
-Every put gets one revision, higher than all before; a watcher first gets every record, then each change in revision
-order, with at most the newest record per key. The embedded store is `gateway.stores.sqlite`.
+A store is a revisioned map of small records. It knows no presence: keys are text (`/` separates parts), values are
+bytes. Every put gets one revision, higher than all before; a watcher first gets every record, then each change in
+revision order, with at most the newest record per key. The embedded store is `gateway.stores.sqlite`.
 """
 
 from __future__ import annotations

@@ -4,8 +4,3 @@ It reads presence from a `Hub`, asks the ports of `gateway.web.ports` for everyt
 nor sources. One file per noun (`presence`, `people`, `publications`, `preferences`, `operations`), each with its rows
 of the table of routes; `edge` wraps them all, `problems` is the only way to fail.
 """
-
-from gateway.web.app import make_app, make_operations_app
-from gateway.web.services import Services
-
-__all__ = ["Services", "make_app", "make_operations_app"]

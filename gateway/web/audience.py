@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
+from operator import attrgetter
 from typing import Final, Protocol
 
+from gateway.web.ledger import Shown
 from gateway.web.ports import Reader
 from gateway.web.views import View
 
@@ -19,6 +21,8 @@ SYNCED: Final = ""
 Pending = dict[str, bytes]
 """Newest unsent frame per person. Replacing means removing and inserting anew, so that ids rise: a connection cut
 between two frames of a batch has then lost only higher ids than the last one it got."""
+
+_number = attrgetter("n")
 
 
 class Outlet(Protocol):
@@ -77,29 +81,51 @@ class Subscriber:
 class Audience:
     """At most CROWD subscribers of one view who were told the same so far, except the blocked ones.
 
-    `people` are the visible ones, sorted; `pending` is due to every member.
+    `shown` are the visible people at the view's level. `once` is news of who came and went. Changes up to `told` are
+    known to every member, or in its backlog, or in `rest`.
     """
 
-    __slots__ = ("members", "pending", "people", "prefix", "view")
+    __slots__ = ("members", "once", "prefix", "rest", "shown", "told", "view")
 
-    def __init__(self, view: View, people: tuple[str, ...], process: str) -> None:
+    def __init__(self, view: View, shown: list[Shown], told: int, process: str) -> None:
         self.view = view
-        self.people = people
+        self.shown = shown
+        self.told = told
         self.prefix = f"id: {process}.{view.key}.".encode("ascii")
-        self.pending: Pending = {}
+        self.once: list[Shown] = []
+        self.rest: list[Shown] = []
         self.members: list[Subscriber] = []
 
-    def join(self, frames: Mapping[str, bytes]) -> bytes:
+    def join(self, frames: Iterable[bytes]) -> bytes:
         """The bytes of these frames for this view, in one piece and one copy."""
-        return self.prefix.join((b"", *frames.values()))
+        return self.prefix.join((b"", *frames))
 
-    def take(self) -> Pending:
-        """Remove and return the oldest pending frames, at most one batch."""
-        pending = self.pending
-        if len(pending) > BATCH:
-            return take(pending)
-        self.pending = {}
-        return pending
+    def take(self, horizon: int, changed: list[Shown] | None = None) -> list[Shown]:
+        """Who is to be told of next, at most one batch, by ascending number; what is over stays in `rest`.
+
+        That is whoever changed after `told` and up to `horizon`; whoever changed again since then is left for the
+        next time. `changed` has all of them, if the caller knows.
+        """
+        if self.rest:
+            due = [shown for shown in self.rest if shown.n <= self.told]
+        elif horizon <= self.told:
+            return []
+        else:
+            told, self.told = self.told, horizon
+            due = [shown for shown in (self.shown if changed is None else changed) if told < shown.n <= horizon]
+            if self.once:
+                due = self._with_moves(due)
+            elif len(due) > 1:
+                due.sort(key=_number)
+        self.rest = due[BATCH:]
+        return due[:BATCH] if self.rest else due
+
+    def _with_moves(self, due: list[Shown]) -> list[Shown]:
+        """The same with those who came and went, the newest news of each person only."""
+        due = sorted(due + [shown for shown in self.once if shown.n <= self.told], key=_number)
+        self.once = [shown for shown in self.once if shown.n > self.told]
+        newest = {shown.person: shown for shown in due}
+        return [shown for shown in due if newest[shown.person] is shown]
 
 
 def take(pending: Pending) -> Pending:

@@ -92,7 +92,7 @@ class Access:
                 return reader
             del self._known[key]
         reader = self._services.tokens.reader(token) if _TOKEN.fullmatch(token) else None
-        if reader is None:
+        if reader is None or not self._valid(reader):
             if self._on_failure is not None:
                 self._on_failure()
             self.failures.count(self.addresses.client(request))

@@ -16,20 +16,26 @@ from gateway.clock import Clock
 from gateway.web import frames
 from gateway.web.audience import Audience, Subscriber, take
 from gateway.web.gallery import Gallery
+from gateway.web.ledger import Ledger, Shown
 from gateway.web.ports import Limits
 from gateway.web.pulse import Pulse
 
 WINDOW: Final = 0.005
-"""Seconds between two flushes at least; never less than the last one took, so half the time is for others."""
+"""Seconds from the beginning of a flush to the next at least. One that takes longer is followed by the next at once,
+which then has all that came meanwhile."""
 BURST: Final = 0.1
 """Seconds a flush waits at most for the rest of a burst."""
-SLICE: Final = 0.01
+SLICE: Final = 0.005
 """Seconds of flushing after which everybody else gets a turn."""
+
+
+MANY: Final = 4
+"""How many times cheaper it is to look at a person in an audience's list than to put one there."""
 
 
 @dataclass(slots=True)
 class Stats:
-    """Counters since the start. `superseded`: frames never sent because a newer state replaced them."""
+    """Counters since the start. `superseded`: frames a slow subscriber never got because a newer state came first."""
 
     frames: int = 0
     bytes: int = 0
@@ -43,14 +49,16 @@ class Stats:
 class Delivery:
     """The writing side of all streams and long polls."""
 
-    def __init__(self, clock: Clock, limits: Limits, random: Random, gallery: Gallery) -> None:
+    def __init__(self, clock: Clock, limits: Limits, random: Random, ledger: Ledger, gallery: Gallery) -> None:
         self.stats = Stats()
         self.streams: dict[Subscriber, None] = {}
         self.closing = asyncio.Event()
         self._clock = clock
         self._limits = limits
+        self._ledger = ledger
         self._gallery = gallery
-        self._dirty: list[Audience] = []
+        self._changed: list[Shown] = []
+        self._moved: dict[Audience, None] = {}
         self._blocked: dict[Subscriber, tuple[float, int]] = {}
         self._pulse = Pulse(random, limits.heartbeat)
         self._work = asyncio.Event()
@@ -58,17 +66,14 @@ class Delivery:
         self._burst_ended.set()
         self._tasks: list[asyncio.Task[None]] = []
 
-    def tell(self, audiences: Iterable[Audience], person: str, frame: bytes) -> None:
-        """Make a frame due to these audiences. The innermost loop of a storm."""
-        dirty = self._dirty
-        for audience in audiences:
-            pending = audience.pending
-            if not pending:
-                dirty.append(audience)
-            elif person in pending:
-                del pending[person]
-                self.stats.superseded += len(audience.members)
-            pending[person] = frame
+    def tell(self, shown: Shown) -> None:
+        """That person's frame is another one: it is due to whoever watches."""
+        if shown.audiences:
+            self._changed.append(shown)
+
+    def tell_moves(self, audience: Audience) -> None:
+        """Somebody came or went, which is in the audience's own list."""
+        self._moved[audience] = None
 
     def wake(self, *, more: bool = False) -> None:
         """Flush what is due; with `more`, wait up to BURST seconds for the rest."""
@@ -76,7 +81,7 @@ class Delivery:
             self._burst_ended.clear()
         else:
             self._burst_ended.set()
-        if self._dirty:
+        if self._changed or self._moved:
             self._work.set()
 
     def start(self) -> None:
@@ -121,16 +126,16 @@ class Delivery:
             subscriber.blocked = False
             self._drain(subscriber, b"")
 
-    def send(self, audience: Audience) -> None:
-        """Tell all members the oldest pending frames: one join, and one write for each who can take it."""
-        part = audience.take()
+    def send(self, audience: Audience, horizon: int, changed: list[Shown] | None = None) -> None:
+        """Tell all members what is due: one join, and one write for each who can take it."""
+        part = audience.take(horizon, changed)
         if not part:
             return
-        batch = audience.join(part)
+        batch = audience.join([shown.frame for shown in part])
         stats, count, size = self.stats, len(part), len(batch)
         for member in audience.members:
             if member.blocked:
-                stats.superseded += member.keep(part)
+                stats.superseded += member.keep({shown.person: shown.frame for shown in part})
             else:
                 self.write(member, batch)
                 stats.frames += count
@@ -174,26 +179,44 @@ class Delivery:
         """Write from the backlog until it is empty or the outlet is full; `head` goes in front of the first write."""
         while subscriber.backlog and not subscriber.blocked:
             part = take(subscriber.backlog)
-            batch = head + subscriber.audience.join(part)
+            batch = head + subscriber.audience.join(part.values())
             head = b""
             self.write(subscriber, batch)
             self.stats.frames += len(part)
             self.stats.bytes += len(batch)
 
-    async def _flush(self) -> float:
-        """Send everything that is due, in slices; returns the seconds it took out of the loop's time."""
-        dirty, self._dirty = self._dirty, []
-        began, took = self._clock.monotonic(), 0.0
-        for audience in dirty:
-            self.send(audience)
-            if audience.pending:
-                dirty.append(audience)  # its next batch comes after everybody else's first
-            if (spent := self._clock.monotonic() - began) >= SLICE:
-                took += spent
+    async def _flush(self) -> None:
+        """Send everything that is due by now, in slices."""
+        horizon = self._ledger.n
+        due = self._due()
+        began = self._clock.monotonic()
+        for audience, changed in due:
+            self.send(audience, horizon, changed)
+            if audience.rest:
+                due.append((audience, None))  # its next batch comes after everybody else's first
+            if self._clock.monotonic() - began >= SLICE:
                 await asyncio.sleep(0)
                 began = self._clock.monotonic()
         self.stats.flushes += 1
-        return took + self._clock.monotonic() - began
+
+    def _due(self) -> list[tuple[Audience, list[Shown] | None]]:
+        """Whom to tell, and of whom; None: they know by their own list.
+
+        When much has changed, it is cheaper to let every audience look through its people, which it does in one go,
+        than to go from every person to all audiences, which are scattered in memory.
+        """
+        changed, moved = set(self._changed), self._moved
+        self._changed, self._moved = [], {}
+        if MANY * sum(len(shown.audiences) for shown in changed) >= self._gallery.watching:
+            return [(audience, None) for audience in self._gallery.audiences()]
+        due: dict[Audience, list[Shown] | None] = {}
+        for shown in changed:
+            for audience in shown.audiences:
+                known = due.setdefault(audience, [])
+                assert known is not None
+                known.append(shown)
+        due.update(moved)
+        return list(due.items())
 
     async def _flush_forever(self) -> None:
         while True:
@@ -201,7 +224,9 @@ class Delivery:
             self._work.clear()
             if not self._burst_ended.is_set():
                 await self.either(self._burst_ended.wait(), BURST)
-            await self._clock.sleep(max(WINDOW, await self._flush()))
+            began = self._clock.monotonic()
+            await self._flush()
+            await self._clock.sleep(WINDOW - (self._clock.monotonic() - began))
 
     async def _beat_forever(self) -> None:
         while True:

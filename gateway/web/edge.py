@@ -28,7 +28,6 @@ _SECURITY: Final = (
     ("Cross-Origin-Opener-Policy", "same-origin"),
 )
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_STAYS = ("text/event-stream",)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -93,7 +92,7 @@ class Edge:
     def _note(self, request: web.Request, response: web.StreamResponse, took: float) -> None:
         route, status = _route(request), response.status
         if self._meters is not None:
-            stays = response.content_type in _STAYS or "Preference-Applied" in response.headers
+            stays = not isinstance(response, web.Response) or "Preference-Applied" in response.headers
             self._meters.count(request.method, route, status, None if stays else took)
         reader = request.get(READER)
         log.debug(

@@ -19,22 +19,20 @@ BYE: Final = b"event: bye\ndata: {}\n\n"
 FRAME_CAP: Final = 16 * 1024
 """Bytes of the longest frame. Documents hold closed vocabularies and one person id, so a longer one is a bug."""
 
-_DATA: Final = b"\ndata: "
+Event = Literal["presence", "gone", "synced"]
 
 
-def frame(n: int, revision: int, event: Literal["presence", "gone", "synced"], body: bytes) -> bytes:
-    """One event, shared by all subscribers of a level; ValueError if the body could break the stream."""
+def frame(n: int, revision: int, event: Event, body: bytes) -> bytes:
+    """One event, shared by all subscribers of a level; ValueError if the body could break the stream.
+
+    The frame ends with the body and two line feeds.
+    """
     made = b"%d.%d\nevent: %b\ndata: %b\n\n" % (n, revision, event.encode("ascii"), body)
     if len(made) > FRAME_CAP:
         raise ValueError(f"frame of {len(made)} bytes is over the cap of {FRAME_CAP}")
     if b"\n" in body or b"\r" in body:
         raise ValueError("line break in the data of a frame")
     return made
-
-
-def body_of(made: bytes) -> bytes:
-    """The data of a frame; empty for no frame."""
-    return made[made.index(_DATA) + len(_DATA) : -2] if made else b""
 
 
 def gone(n: int, revision: int, person: str) -> bytes:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from gateway.web import frames
 from gateway.web.audience import CROWD, Audience, Outlet, Subscriber
-from gateway.web.ledger import Ledger, Move
+from gateway.web.ledger import Ledger, Move, Shown
 from gateway.web.ports import Directory, Reader
 from gateway.web.views import View
 
@@ -16,18 +15,20 @@ REMEMBERED = 64
 
 
 class Gallery:
-    """Who watches. Every person's entry in the ledger lists, per level, the audiences to tell."""
+    """Who watches. Every person's entry in the ledger lists, per level, the audiences to tell.
+
+    `watching` is how many people all audiences see, taken together.
+    """
 
     def __init__(self, ledger: Ledger, process: str) -> None:
         self._ledger = ledger
         self._process = process
+        self.watching = 0
         self._by_view: dict[str, list[Audience]] = {}
         self._polled: dict[str, tuple[str, ...]] = {}
 
     def people(self, view: View) -> tuple[str, ...]:
         """Who is in a view now, sorted."""
-        if audiences := self._by_view.get(view.key):
-            return audiences[0].people
         if view.people is not None:
             return view.members(self._ledger.directory)
         people = self._polled.get(view.key)
@@ -37,6 +38,11 @@ class Gallery:
             people = self._polled[view.key] = view.members(self._ledger.directory)
         return people
 
+    def audiences(self) -> Iterator[Audience]:
+        """All of them."""
+        for audiences in self._by_view.values():
+            yield from audiences
+
     def newest(self, view: View) -> Audience | None:
         """The audience of that view which a newcomer would join."""
         audiences = self._by_view.get(view.key)
@@ -45,7 +51,7 @@ class Gallery:
     def admit(self, view: View, outlet: Outlet, still_valid: Callable[[Reader], bool] | None) -> Subscriber:
         """Make a member of an audience that has been told everything, so that it misses and repeats nothing."""
         audience = self.newest(view)
-        if audience is None or audience.pending or len(audience.members) >= CROWD:
+        if audience is None or audience.rest or len(audience.members) >= CROWD:
             audience = self._gather(view)
         subscriber = Subscriber(audience, view.reader, outlet, still_valid)
         audience.members.append(subscriber)
@@ -61,49 +67,63 @@ class Gallery:
             self._disband(audience)
         return True
 
-    def move(self, directory: Directory) -> Iterator[tuple[Audience, str, bytes]]:
-        """Another directory: yields whom to tell about whom who came or went, per audience in ascending order."""
+    def move(self, directory: Directory) -> Iterator[Audience]:
+        """Another directory: every view sees who came and who went; yields whom to tell."""
         moves = self._ledger.move(directory)
         self._polled.clear()
-        for audiences in list(self._by_view.values()):
-            view = audiences[0].view
-            if changes := list(_changes(view, moves)):
-                people = view.members(directory)
+        for audiences in self._by_view.values():
+            if changes := list(_changes(audiences[0].view, moves)):
                 for audience in audiences:
-                    audience.people = people
-                    yield from self._redraw(audience, changes)
+                    self._redraw(audience, changes)
+                    yield audience
 
-    def _redraw(self, audience: Audience, changes: list[tuple[Move, bool]]) -> Iterator[tuple[Audience, str, bytes]]:
-        level = audience.view.level
+    def _redraw(self, audience: Audience, changes: list[tuple[Move, bool]]) -> None:
+        gone = {move.person for move, came in changes if not came}
+        for shown in [shown for shown in audience.shown if shown.person in gone]:
+            audience.shown.remove(shown)
+            shown.audiences.remove(audience)
+        revision = self._ledger.revision
         for move, came in changes:
-            person = move.person
             if came:
-                shown = self._ledger.entry(person).at(level(person))
+                shown = self._shown(audience.view, move.person)
+                audience.shown.append(shown)
                 shown.audiences.append(audience)
                 if shown.frame:
-                    yield audience, person, shown.frame
+                    audience.once.append(shown.again(move.n, revision))
             else:
-                if (entry := self._ledger.find(person)) is not None:
-                    entry.at(level(person)).audiences.remove(audience)
-                yield audience, person, frames.gone(move.n, self._ledger.revision, person)
+                audience.once.append(Shown.gone(move.n, revision, move.person))
+        self.watching += 2 * sum(came for _, came in changes) - len(changes)
 
     def _gather(self, view: View) -> Audience:
         """A new audience, told of every change of its people from now on. It keeps the directory's own strings."""
         people = self.people(view)
         if view.people is not None:
             known = {person: person for person in people}
-            named = tuple(known.get(person, person) for person in view.people)
-            view = replace(view, people=people if people == named else named)
-        audience = Audience(view, people, self._process)
-        for person in people:
-            self._ledger.entry(person).at(view.level(person)).audiences.append(audience)
+            view = replace(view, people=tuple(known.get(person, person) for person in view.people))
+        shown = [self._shown(view, person) for person in people]
+        audience = Audience(view, shown, self._ledger.n, self._process)
+        for each in shown:
+            each.audiences.append(audience)
+        self.watching += len(shown)
         self._by_view.setdefault(view.key, []).append(audience)
         return audience
 
     def _disband(self, audience: Audience) -> None:
-        for person in audience.people:
-            self._ledger.entry(person).at(audience.view.level(person)).audiences.remove(audience)
-        audience.pending.clear()
+        for shown in audience.shown:
+            shown.audiences.remove(audience)
+        self.watching -= len(audience.shown)
+        audiences = self._by_view[audience.view.key]
+        audiences.remove(audience)
+        if not audiences:
+            del self._by_view[audience.view.key]
+
+    def _shown(self, view: View, person: str) -> Shown:
+        return self._ledger.entry(person).at(view.level(person))
+
+    def _disband(self, audience: Audience) -> None:
+        for shown in audience.shown:
+            shown.audiences.remove(audience)
+        audience.due.clear()
         audiences = self._by_view[audience.view.key]
         audiences.remove(audience)
         if not audiences:

@@ -15,7 +15,7 @@ from typing import Final
 from gateway.clock import Clock
 from gateway.core.model import Level, Presence
 from gateway.web import frames
-from gateway.web.audience import BATCH, SYNCED, Outlet, Subscriber
+from gateway.web.audience import SYNCED, Outlet, Subscriber
 from gateway.web.delivery import Delivery, Stats
 from gateway.web.gallery import Gallery
 from gateway.web.ledger import Doc, Ledger
@@ -57,7 +57,7 @@ class Hub:
         self._random = random
         self._ledger = Ledger()
         self._gallery = Gallery(self._ledger, process)
-        self._delivery = Delivery(clock, limits, random, self._gallery)
+        self._delivery = Delivery(clock, limits, random, self._ledger, self._gallery)
         self._revised = asyncio.Event()
 
     @property
@@ -88,13 +88,13 @@ class Hub:
             self._revised.clear()
         for presence in changes:
             for shown in ledger.change(presence, ledger.revision):
-                tell(shown.audiences, presence.person, shown.frame)
+                tell(shown)
         self._delivery.wake(more=more)
 
     def set_directory(self, directory: Directory) -> None:
         """Another directory: who is no longer in it is forgotten, and every view sees who came and who went."""
-        for audience, person, frame in self._gallery.move(directory):
-            self._delivery.tell((audience,), person, frame)
+        for audience in self._gallery.move(directory):
+            self._delivery.tell_moves(audience)
         self._delivery.wake()
 
     def document(self, person: str, level: Level) -> Doc | None:
@@ -109,6 +109,7 @@ class Hub:
         """What a view shows now, or what changed in it since the id of an earlier answer or event."""
         start = self._resume(view, since)
         after = -1 if start is None else start
+        came, went = ({}, {}) if start is None else self._ledger.moved(view, start)
         now = self._clock.monotonic()
         docs, present = [], set()
         for person in self._gallery.people(view):
@@ -117,12 +118,12 @@ class Hub:
             shown = entry.at(view.level(person))
             if shown.frame:
                 present.add(person)
-            if shown.n > after and (doc := shown.doc()) is not None:
-                docs.append(doc.body)
+                if shown.n > after or person in came:
+                    docs.append(shown.body)
         return Delta(
             docs=docs,
             missing=[person for person in view.people or () if person not in present],
-            gone=[] if start is None else sorted(self._ledger.departed(view, start)),
+            gone=sorted(went),
             id=str(StreamId(self.process, view.key, self._ledger.n, self.revision)),
             reset=start is None and bool(since),
         )
@@ -194,9 +195,9 @@ class Hub:
         if since and start is None:
             head += frames.RESET
             self.stats.resets += 1
-        people = subscriber.audience.people
-        for _, person, frame in ledger.numbered(view, people, -1 if start is None else start):
-            subscriber.backlog[person] = frame
+        people = subscriber.audience.shown
+        for shown in ledger.numbered(view, people, -1 if start is None else start):
+            subscriber.backlog[shown.person] = shown.frame
         ledger.n += 1
         subscriber.backlog[SYNCED] = frames.synced(ledger.n, ledger.revision)
         self._delivery.open(subscriber, head)
@@ -222,8 +223,8 @@ class Hub:
         """Into an audience with nothing due: what little is due to the newest one is sent first."""
         self._delivery.start()
         audience = self._gallery.newest(view)
-        if audience is not None and len(audience.pending) <= BATCH:
-            self._delivery.send(audience)
+        if audience is not None and not audience.rest:
+            self._delivery.send(audience, self._ledger.n)
         return self._gallery.admit(view, outlet, still_valid)
 
     def _resume(self, view: View, since: str | None) -> int | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from gateway.core.document import encode
@@ -20,11 +21,8 @@ from gateway.web.views import View
 if TYPE_CHECKING:
     from gateway.web.audience import Audience
 
-DEPARTURES: Final = 20_000
-"""How many leavings are remembered for those who resume; who missed more starts again from everything."""
-
-Numbered = tuple[int, str, bytes]
-"""Change number, person, frame."""
+MOVES: Final = 20_000
+"""How many comings and goings are remembered for those who resume; who missed more starts again from everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,36 +35,61 @@ class Doc:
 
 
 class Shown:
-    """One person at one level that somebody reads: the frame of the newest state, and who is to be told."""
+    """One person at one level that somebody reads: the frame of the newest state, and who is to be told.
 
-    __slots__ = ("_doc", "audiences", "frame", "n")
+    `frame` is empty while nothing is known.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_body", "_doc", "audiences", "frame", "n", "person")
+
+    def __init__(self, person: str) -> None:
+        self.person = person
         self.n = 0
         self.frame = b""
         self.audiences: list[Audience] = []
+        self._body = 0
         self._doc: Doc | None = None
+
+    @property
+    def body(self) -> bytes:
+        """The document; empty while nothing is known."""
+        return self.frame[self._body : -2]
 
     def set(self, n: int, revision: int, body: bytes) -> None:
         """Another state, or the same one told anew under a higher number."""
         self.n = n
         self.frame = frames.frame(n, revision, "presence", body)
+        self._body = len(self.frame) - len(body) - 2
         self._doc = None
 
     def doc(self) -> Doc | None:
-        """The document, made when first asked for; None while nothing is known."""
+        """The document with its tag, made when first asked for; None while nothing is known."""
         if self._doc is None and self.frame:
-            body = frames.body_of(self.frame)
+            body = self.body
             self._doc = Doc(self.n, body, frames.etag(body))
         return self._doc
+
+    def again(self, n: int, revision: int) -> Shown:
+        """The same state under a higher number, for those who see the person only since then."""
+        same = Shown(self.person)
+        same.set(max(n, self.n), revision, self.body)
+        return same
+
+    @classmethod
+    def gone(cls, n: int, revision: int, person: str) -> Shown:
+        """The news that somebody left."""
+        left = cls(person)
+        left.n, left.frame = n, frames.gone(n, revision, person)
+        return left
 
 
 class Entry:
     """What is known of one person. `n` and `revision` are those of the last change."""
 
-    __slots__ = ("n", "polled", "presence", "revision", "shown")
+    __slots__ = ("n", "person", "polled", "presence", "revision", "shown")
 
-    def __init__(self) -> None:
+    def __init__(self, person: str) -> None:
+        self.person = person
         self.n = 0
         self.revision = 0
         self.presence: Presence | None = None
@@ -80,7 +103,7 @@ class Entry:
         """
         shown = self.shown.get(level)
         if shown is None:
-            shown = self.shown[level] = Shown()
+            shown = self.shown[level] = Shown(self.person)
             if self.presence is not None:
                 shown.set(self.n, self.revision, encode(self.presence, level))
         return shown
@@ -117,14 +140,14 @@ class Ledger:
         self.revision = 0
         self.directory: Directory = _Nobody()
         self._entries: dict[str, Entry] = {}
-        self._departures: deque[tuple[int, Person]] = deque()
+        self._moves: deque[Move] = deque()
         self._forgotten = 0
 
     def entry(self, person: str) -> Entry:
         """The entry of a person, made if there is none; `person` is kept, so pass the directory's own string."""
         entry = self._entries.get(person)
         if entry is None:
-            entry = self._entries[person] = Entry()
+            entry = self._entries[person] = Entry(person)
         return entry
 
     def listed(self, person: str) -> Entry | None:
@@ -144,7 +167,7 @@ class Ledger:
         changed = []
         for level, shown in entry.shown.items():
             body = encode(presence, level)
-            if body != frames.body_of(shown.frame):
+            if body != shown.body:
                 shown.set(n, revision, body)
                 changed.append(shown)
         if changed or not entry.shown:
@@ -153,58 +176,61 @@ class Ledger:
         return changed
 
     def move(self, directory: Directory) -> dict[str, Move]:
-        """Another directory; returns who came, went or changed groups, in ascending change order.
-
-        Who stays is told anew under the number of the move, so that a frame sent to those who see the person only now
-        has a higher id than everything before it.
-        """
+        """Another directory; returns who came, went or changed groups, in ascending change order."""
         old, self.directory = self.directory, directory
         moves: dict[str, Move] = {}
         for name in self._people(old):
             before, after = old.get(name), directory.get(name)
-            if before is not None and after is not None and before.groups == after.groups:
-                continue
-            if before is None and after is None:
-                del self._entries[name]
-                continue
-            self.n += 1
-            moves[name] = Move(self.n, name, before, after)
             if after is None:
                 self._entries.pop(name, None)
-            else:
-                self._renumber(name)
-            if before is not None:
-                self._remember(self.n, before)
+            if before is None and after is None:
+                continue
+            if before is None or after is None or before.groups != after.groups:
+                self.n += 1
+                moves[name] = Move(self.n, name, before, after)
+        self._moves.extend(moves.values())
+        while len(self._moves) > MOVES:
+            self._forgotten = self._moves.popleft().n
         return moves
 
-    def numbered(self, view: View, people: Iterable[str], since: int) -> list[Numbered]:
+    def numbered(self, view: View, people: Iterable[Shown], since: int) -> list[Shown]:
         """What changed in a view of these people after change `since`, in ascending order.
 
-        -1: everybody. Departures are included only for a `since` that `remembers` knows.
+        -1: everybody. Who came and went is included only for a `since` that `remembers` knows.
         """
-        found = []
-        for person in people:
-            shown = self.entry(person).at(view.level(person))
-            if shown.n > since and shown.frame:
-                found.append((shown.n, person, shown.frame))
-        if since >= 0:
-            found += (
-                (n, person, frames.gone(n, self.revision, person)) for person, n in self.departed(view, since).items()
-            )
-        found.sort()
+        if since < 0:
+            found = [shown for shown in people if shown.frame]
+        else:
+            came, went = self.moved(view, since)
+            found = [
+                shown if shown.n > since else shown.again(came[shown.person], self.revision)
+                for shown in people
+                if shown.frame and (shown.n > since or shown.person in came)
+            ]
+            found += (Shown.gone(n, self.revision, person) for person, n in went.items())
+        found.sort(key=attrgetter("n"))
         return found
 
-    def departed(self, view: View, since: int) -> dict[str, int]:
-        """Who left the view after change `since` and is not back in it, with the number of the leaving."""
-        left: dict[str, int] = {}
-        for n, person in reversed(self._departures):
-            if n <= since:
-                break
-            if person.id not in left and view.admits(person) and not self._back(view, person.id):
-                left[person.id] = n
-        return left
+    def moved(self, view: View, since: int) -> tuple[dict[str, int], dict[str, int]]:
+        """Who came into the view and who left it after change `since`, with the number of the last move.
 
-    def _back(self, view: View, person: str) -> bool:
+        Who left and came back is among those who came; who is back, but of whom nothing is known yet, left.
+        """
+        came: dict[str, int] = {}
+        went: dict[str, int] = {}
+        for move in reversed(self._moves):
+            if move.n <= since:
+                break
+            if move.person in came or move.person in went:
+                continue
+            now = self._visible(view, move.person)
+            if move.new is not None and view.admits(move.new) and now:
+                came[move.person] = move.n
+            elif move.old is not None and view.admits(move.old) and not now:
+                went[move.person] = move.n
+        return came, went
+
+    def _visible(self, view: View, person: str) -> bool:
         """Whether the view has a document of that person."""
         known, entry = self.directory.get(person), self._entries.get(person)
         return known is not None and view.admits(known) and entry is not None and entry.presence is not None
@@ -223,17 +249,3 @@ class Ledger:
         for name in list(self._entries):
             if self.directory.get(name) is None and old.get(name) is None:
                 yield name
-
-    def _renumber(self, person: str) -> None:
-        entry = self._entries.get(person)
-        if entry is None or entry.presence is None:
-            return
-        entry.n = self.n
-        for shown in entry.shown.values():
-            if shown.frame:
-                shown.set(self.n, entry.revision, frames.body_of(shown.frame))
-
-    def _remember(self, n: int, person: Person) -> None:
-        self._departures.append((n, person))
-        if len(self._departures) > DEPARTURES:
-            self._forgotten, _ = self._departures.popleft()

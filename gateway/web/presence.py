@@ -11,6 +11,7 @@ from aiohttp import web
 
 from gateway.core.model import Person
 from gateway.web import answers
+from gateway.web.auth import REALM
 from gateway.web.bodies import PresenceQuery, StreamQuery
 from gateway.web.hub import Delta, Hub
 from gateway.web.intake import body
@@ -202,8 +203,10 @@ def _view(reader: Reader, people: Iterable[str] | None, groups: Iterable[str] | 
 
 def _still_admitted(request: web.Request) -> None:
     """A wait is long enough for a token to be withdrawn."""
-    if not request.app[ACCESS].may_stay(request[READER], request.get(SESSION)):
-        raise Problem("auth.session_ended")
+    session = request.get(SESSION)
+    if not request.app[ACCESS].may_stay(request[READER], session):
+        code = "auth.token_rejected" if session is None else "auth.session_ended"
+        raise Problem(code, headers={"WWW-Authenticate": REALM})
 
 
 def _listed(

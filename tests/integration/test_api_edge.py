@@ -91,7 +91,7 @@ async def test_metrics_count_without_naming_anybody() -> None:
     async with running() as world:
         await world.get(DOCUMENT)
         await world.get(DOCUMENT, "wrong")
-        for method in ("BREW", "WHISK"):
+        for method in ("PROPFIND", "MKCALENDAR"):
             await world.ask(method, "/nowhere/ann@example.com")
         response = await world.get("/metrics", None)
         text = await response.text()

@@ -132,7 +132,7 @@ async def test_a_withdrawn_token_does_not_outlive_its_wait() -> None:
         await until(lambda: world.seats == 1)
         del world.tokens.readers["watcher"]
         world.hub.publish([presence(ANN.id, "Away")], 2)
-        await problem(await waiting, 401, "auth.session_ended")
+        await problem(await waiting, 401, "auth.token_rejected")
 
 
 async def test_lists_name_what_is_missing() -> None:

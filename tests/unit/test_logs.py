@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
-from gateway.logs import LINE, Aggregated, configure, cut
+from gateway.logs import LINE, configure, cut
 from gateway.redaction import Redactor
 
 
@@ -131,32 +131,3 @@ class Seconds:
 
     def __call__(self) -> float:
         return self.now
-
-
-def test_repeats_are_counted_once_a_minute(out: io.StringIO) -> None:
-    """The first at once, then one line per minute with how many more there were, by event and code."""
-    clock = Seconds()
-    told = Aggregated(clock)
-    for _ in range(5):
-        told.warning("test.thing.failed", code="net.reset", source="hq")
-    told.warning("test.thing.failed", code="dns.timeout", source="hq")
-    assert [(line["code"], line.get("count")) for line in lines(out)] == [("net.reset", None), ("dns.timeout", None)]
-    clock.now += 60
-    told.flush()
-    assert [(line["code"], line.get("count")) for line in lines(out)[2:]] == [("net.reset", 4)]
-    clock.now += 60
-    told.flush()
-    told.warning("test.thing.failed", code="net.reset", source="hq")
-    assert "count" not in lines(out)[-1]
-    assert len(lines(out)) == 4
-
-
-def test_the_last_count_is_not_lost(out: io.StringIO) -> None:
-    """On the way out everything counted so far is written."""
-    told = Aggregated(Seconds())
-    told.error("test.thing.failed")
-    told.error("test.thing.failed")
-    told.flush(everything=True)
-    assert lines(out)[-1]["count"] == 1
-    told.flush(everything=True)
-    assert len(lines(out)) == 2

@@ -44,7 +44,8 @@ def test_a_created_token_opens_what_its_entry_says(tmp_path: Path) -> None:
     reader = table.reader(new.token)
     assert reader is not None
     assert reader.scopes == {"watch", "publish:phone"}
-    assert (reader.level, reader.groups, reader.person) == (Level.LIMITED, {"sales"}, None)
+    assert (reader.level, reader.person) == (Level.LIMITED, None)
+    assert reader.groups == {"sales"}
     assert reader.expires == datetime(2027, 1, 1, tzinfo=UTC)
     assert table.valid(reader)
 
@@ -54,9 +55,7 @@ def test_tokens_are_random_and_long() -> None:
     made = {create_token("x").token for _ in range(20)}
     assert len(made) == 20
     assert {len(token) for token in made} == {4 + 43}
-    asked: list[int] = []
-    create_token("x", randomness=lambda size: bytes(asked.append(size) or size))
-    assert asked == [32]
+    assert create_token("x", randomness=bytes).token == "pgw_" + "A" * 43
 
 
 @pytest.mark.parametrize("token", ["", "pgw_", "pgw_y", "pgw_x ", "\udcff", "x" * 5000])

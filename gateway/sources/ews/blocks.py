@@ -97,9 +97,11 @@ def schedule(
 
     `zone` is asked only if some block is long enough to be a day.
     """
-    if any(found.end - found.start >= _SHORTEST_DAY for found in blocks):
-        judge = zone() or site
-        blocks = tuple(_judged(found, judge) for found in blocks)
+    for found in blocks:
+        if found.end - found.start >= _SHORTEST_DAY:
+            judge = zone() or site
+            blocks = tuple(_judged(each, judge) for each in blocks)
+            break
     return Schedule(window.start, window.end, blocks)
 
 

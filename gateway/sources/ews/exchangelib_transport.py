@@ -35,6 +35,7 @@ from exchangelib.services import GetUserAvailability
 from exchangelib.transport import AUTH_TYPE_MAP, BASIC, GSSAPI, NTLM
 from exchangelib.version import Build, Version
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
 
 from gateway.clock import Clock
 from gateway.core.model import Block, Schedule
@@ -69,6 +70,7 @@ _NAMED: Final = {
     "ConnectTimeoutError": ("net.connect_timeout", "no connection in time"),
     "IncompleteRead": ("http.truncated", "the answer ended too early"),
     "InvalidChunkLength": ("http.truncated", "the answer ended too early"),
+    "ProtocolError": ("http.truncated", "the answer ended too early"),
     "ReadTimeoutError": ("net.read_timeout", "no answer in time"),
 }
 """Exceptions of urllib3 that say more than what is behind them."""
@@ -153,7 +155,7 @@ class ExchangelibCalendar:
             raise self._named(await self._logon.refused()) from None
         except SourceError as known:
             raise self._named(known) from None
-        except (EWSError, requests.RequestException, OSError) as fault:
+        except (EWSError, HTTPError, OSError) as fault:  # requests' exceptions are of the last kind
             raise self._named(_translated(fault, self._place)) from fault
         if len(views) != len(mailboxes):
             message = f"{len(views)} entries came for {len(mailboxes)} mailboxes"
@@ -320,7 +322,8 @@ class _Adapter(HTTPAdapter):
     def _read(self, response: requests.Response) -> None:
         deadline = self._clock.monotonic() + self._settings.call_timeout
         pieces, size = [], 0
-        for piece in response.iter_content(64 * 1024):
+        # iter_content would wait for whole pieces, however slowly they come
+        while piece := response.raw.read1(64 * 1024, decode_content=True):
             pieces.append(piece)
             size += len(piece)
             if size > self._settings.max_body:
@@ -330,6 +333,7 @@ class _Adapter(HTTPAdapter):
                 response.close()
                 raise failure("net.too_slow", f"the answer came too slowly after {size} bytes")
         response._content = b"".join(pieces)
+        response._content_consumed = True  # type: ignore[attr-defined]
 
 
 class _PrivateProtocol(Protocol):  # type: ignore[misc]
@@ -362,10 +366,12 @@ def _private_protocol(settings: EwsSettings, clock: Clock, context: ssl.SSLConte
 
 
 def _translated(fault: BaseException, place: str) -> SourceError:
-    for cause in causes(fault):
+    everything = list(causes(fault))
+    cut = any(isinstance(cause, ConnectionError) for cause in everything)  # the operating system's, not requests'
+    for cause in everything:
         if isinstance(cause, SourceError):
             return cause
-        if (named := _NAMED.get(type(cause).__name__)) is not None:
+        if not cut and (named := _NAMED.get(type(cause).__name__)) is not None:
             return failure(named[0], f"{named[1]} ({place})")
     if isinstance(fault, EWSError) and fault.__context__ is None:
         return failure(

@@ -204,6 +204,8 @@ def causes(fault: BaseException) -> Iterator[BaseException]:
 
 
 def _known(cause: BaseException) -> tuple[str, str] | None:
+    if isinstance(cause, aiohttp.ClientConnectorError):
+        return None  # what it wraps says more
     if isinstance(cause, ssl.SSLError):
         return tls.failure_code(cause), f"the TLS handshake failed: {tls.failure_detail(cause)}"
     if isinstance(cause, ssl.CertificateError):
@@ -215,8 +217,6 @@ def _known(cause: BaseException) -> tuple[str, str] | None:
         return "net.connect_timeout", "no connection in time"
     if isinstance(cause, aiohttp.ClientPayloadError):
         return "http.truncated", "the answer ended too early"
-    if isinstance(cause, aiohttp.ClientConnectorError):
-        return None  # what it wraps says more
     if isinstance(cause, aiohttp.ClientResponseError):
         return "protocol.unexpected_shape", "the answer is not HTTP"
     if isinstance(cause, ConnectionRefusedError):

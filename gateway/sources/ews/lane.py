@@ -77,7 +77,7 @@ class Lane:
             url = self._redirected(url, location)
         raise failure("http.redirect_loop", f"exchange redirects more than {_MOST_REDIRECTS} times")
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Close the connection."""
         await self._session.close()
 

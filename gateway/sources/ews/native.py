@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
@@ -34,6 +35,7 @@ class EwsCalendar:
         self._settings = settings
         self._clock = clock
         self._version = settings.request_version
+        self._turn = asyncio.Lock()
         self._session = Session(name, settings, clock, guard)
 
     @property
@@ -77,7 +79,7 @@ class EwsCalendar:
             body = await self._session.call(availability_request(mailboxes, window, version))
             read = partial(read_availability, body, mailboxes, window, self._settings.zone)
             with border(self._name, self._settings.url):
-                answer = await off_loop(len(body), read)
+                answer = await off_loop(len(body), read, self._turn)
             self._remark(answer)
             if answer.refusal is None or answer.refusal.code not in OLDER_VERSION_HELPS:
                 return answer

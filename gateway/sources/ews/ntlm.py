@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import binascii
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
@@ -20,6 +20,7 @@ from gateway.sources.ews.refusals import failure
 LEGS: Final = 5
 """More tokens than any handshake needs: NTLM sends two, Kerberos one or two."""
 
+_QUOTED = re.compile(r'"[^"]*"')
 _PROTOCOLS: Final = {"ntlm": "ntlm", "negotiate": "negotiate"}
 
 
@@ -49,7 +50,7 @@ class Handshake:
         """
         try:
             token = self._context.step(self._challenge(challenges))
-        except (SpnegoError, binascii.Error, ValueError) as fault:
+        except Exception as fault:  # the library reads untrusted bytes and raises whatever they provoke
             raise failure("auth.rejected", f"the server's challenge is no good: {type(fault).__name__}") from None
         return f"{_spoken(self.scheme)} {base64.b64encode(token).decode()}" if token else None
 
@@ -70,7 +71,7 @@ def offered(challenges: Iterable[str]) -> frozenset[str]:
     """The schemes of these WWW-Authenticate values, lower case; several may share one value."""
     names = set()
     for challenge in challenges:
-        for part in challenge.split(","):
+        for part in _QUOTED.sub("", challenge).split(","):
             name = part.strip().partition(" ")[0].lower()
             if name and "=" not in name:
                 names.add(name)

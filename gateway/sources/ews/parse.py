@@ -7,6 +7,7 @@ What one mailbox's entry does wrong costs that mailbox only.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -17,7 +18,7 @@ from gateway.sources import Window
 from gateway.sources.ews import soap
 from gateway.sources.ews.blocks import block, from_digits, schedule, tidy
 from gateway.sources.ews.refusals import BATCH_TOO_BIG, BUSY_CODES, OLDER_VERSION_HELPS, error_of, failure
-from gateway.sources.ews.zones import MailboxZone, working_zone
+from gateway.sources.ews.zones import working_zone
 from gateway.sources.xml import Element, shape, texts_of
 
 _RESPONSE: Final = f"{{{soap.MESSAGES}}}GetUserAvailabilityResponse"
@@ -33,9 +34,10 @@ _EVENT: Final = f"{{{soap.TYPES}}}CalendarEvent"
 _HOURS: Final = f"{{{soap.TYPES}}}WorkingHours"
 _START, _END, _BUSY = (f"{{{soap.TYPES}}}{name}" for name in ("StartTime", "EndTime", "BusyType"))
 
-_starts = texts_of("t:CalendarEvent/t:StartTime/text()", t=soap.TYPES)
-_ends = texts_of("t:CalendarEvent/t:EndTime/text()", t=soap.TYPES)
-_busy_types = texts_of("t:CalendarEvent/t:BusyType/text()", t=soap.TYPES)
+_texts = texts_of("*/*/text()")
+
+_NOTHING_KNOWN: Final = "456789"
+"""Digits of MergedFreeBusy that say nothing."""
 
 _OF_THE_CALL: Final = frozenset({BATCH_TOO_BIG}) | BUSY_CODES | OLDER_VERSION_HELPS
 """Codes that, said of every mailbox, are said of the call."""
@@ -72,14 +74,24 @@ def read_availability(body: bytes, mailboxes: Sequence[str], window: Window, sit
     entries = [entry for entry in array if entry.tag == _ENTRY]
     if len(entries) != len(mailboxes):
         raise soap.unexpected(f"{len(entries)} entries came for {len(mailboxes)} mailboxes", content)
-    refusals = [_refusal(entry) for entry in entries]
-    if common := _refusal_of_all(refusals):
+    read: list[Schedule | SourceError] = []
+    refusals: list[soap.Refusal] = []
+    warned = False
+    for entry, mailbox in zip(entries, mailboxes, strict=True):
+        message, view = _parts(entry)
+        if message is not None and not _is_plain_success(message):
+            if (refusal := soap.refusal(message)) is not None:
+                refusals.append(refusal)
+                read.append(error_of(refusal, mailbox))
+                continue
+            warned = True
+        try:
+            read.append(_read_view(message, view, mailbox, window, site))
+        except ValueError as fault:
+            read.append(_garbled(entry, mailbox, fault))
+    if len(refusals) == len(entries) and (common := _common(refusals)):
         return Availability(refusal=common, cleaned=cleaned)
-    read = tuple(
-        _read_entry(entry, mailbox, window, site) if refusal is None else error_of(refusal, mailbox)
-        for entry, refusal, mailbox in zip(entries, refusals, mailboxes, strict=True)
-    )
-    return Availability(read, cleaned=cleaned, warned=_warned(array))
+    return Availability(tuple(read), cleaned=cleaned, warned=warned)
 
 
 def refusal_of_call(content: Element) -> soap.Refusal | None:
@@ -89,76 +101,85 @@ def refusal_of_call(content: Element) -> soap.Refusal | None:
     array = content.find(_ARRAY)
     if array is None:
         return soap.any_refusal(content)
-    return _refusal_of_all([_refusal(entry) for entry in array if entry.tag == _ENTRY])
+    messages = [_parts(entry)[0] for entry in array if entry.tag == _ENTRY]
+    refusals = [found for message in messages if message is not None and (found := soap.refusal(message))]
+    return _common(refusals) if len(refusals) == len(messages) else None
 
 
-def _refusal(entry: Element) -> soap.Refusal | None:
-    message = next((child for child in entry if child.tag == _MESSAGE), None)
-    if message is None:
-        return None  # garbled; found again when it is read
-    if message.get("ResponseClass") == "Success":
-        for child in message:
-            if child.tag == _CODE and child.text == "NoError":
-                return None
-    return soap.refusal(message)
-
-
-def _refusal_of_all(refusals: Sequence[soap.Refusal | None]) -> soap.Refusal | None:
-    """The refusal of the whole call, if every entry repeats one; with the longest pause any of them names."""
-    said = [refusal for refusal in refusals if refusal is not None and refusal.code in _OF_THE_CALL]
-    if not said or len(said) < len(refusals):
+def _common(refusals: Sequence[soap.Refusal]) -> soap.Refusal | None:
+    """The refusal of the whole call in those of all its entries; with the longest pause any of them names."""
+    if not refusals or not all(refusal.code in _OF_THE_CALL for refusal in refusals):
         return None
-    pauses = [refusal.back_off for refusal in said if refusal.back_off is not None]
-    return soap.Refusal(said[0].code, max(pauses, default=None))
+    pauses = [refusal.back_off for refusal in refusals if refusal.back_off is not None]
+    return soap.Refusal(refusals[0].code, max(pauses, default=None))
 
 
-def _warned(array: Element) -> bool:
-    return any(message.get("ResponseClass") == "Warning" for entry in array for message in entry)
+def _parts(entry: Element) -> tuple[Element | None, Element | None]:
+    message = view = None
+    for part in entry:
+        if part.tag == _MESSAGE:
+            message = part
+        elif part.tag == _VIEW:
+            view = part
+    return message, view
 
 
-def _read_entry(entry: Element, mailbox: str, window: Window, site: ZoneInfo) -> Schedule | SourceError:
-    try:
-        return _read_view(entry, mailbox, window, site)
-    except ValueError as fault:
-        return failure(
-            "protocol.unexpected_shape",
-            f"the entry of mailbox {mailbox!r} makes no sense: {_plain(fault)}",
-            mailbox=mailbox,
-            excerpt=shape(entry),
-        )
+def _is_plain_success(message: Element) -> bool:
+    if message.get("ResponseClass") == "Success":
+        for part in message:
+            if part.tag == _CODE:
+                return part.text == "NoError"
+    return False
 
 
-def _read_view(entry: Element, mailbox: str, window: Window, site: ZoneInfo) -> Schedule | SourceError:
-    parts = {part.tag: part for part in entry}
-    if _MESSAGE not in parts or _VIEW not in parts:
+def _read_view(
+    message: Element | None, view: Element | None, mailbox: str, window: Window, site: ZoneInfo
+) -> Schedule | SourceError:
+    if message is None or view is None:
         raise Garbled("it lacks ResponseMessage or FreeBusyView")
-    view = {part.tag: part for part in parts[_VIEW]}
-    events, digits, hours = view.get(_EVENTS), view.get(_DIGITS), view.get(_HOURS)
-    kind = "" if (named := view.get(_VIEW_TYPE)) is None else (named.text or "").strip()
-    if kind == "None" or not view or (kind == "MergedOnly" and digits is None and events is None):
+    kind = digits = events = hours = None
+    for part in view:
+        tag = part.tag
+        if tag == _VIEW_TYPE:
+            kind = part.text
+        elif tag == _EVENTS:
+            events = part
+        elif tag == _HOURS:
+            hours = part
+        elif tag == _DIGITS:
+            digits = part.text
+    if kind == "None" or not len(view) or (kind == "MergedOnly" and digits is None and events is None):
         raise Garbled("it succeeded without any view")  # never take that for a free day
     if events is not None and len(events):
         blocks = _read_events(events, window)
     else:
-        known = "" if digits is None else (digits.text or "").strip()
-        if known and known.strip("456789") == "":
+        known = (digits or "").strip()
+        if known and not known.strip(_NOTHING_KNOWN):
             return failure("server.unavailable", f"exchange has no free/busy data of {mailbox!r}", mailbox=mailbox)
         blocks = tidy(from_digits(known, window), window) if known else ()
-
-    def zone() -> MailboxZone | None:
-        return None if hours is None else working_zone(hours)
-
-    return schedule(blocks, window, zone, site)
+    return schedule(blocks, window, lambda: None if hours is None else working_zone(hours), site)
 
 
 def _read_events(events: Element, window: Window) -> tuple[Block, ...]:
-    starts, ends, busy_types = _starts(events), _ends(events), _busy_types(events)
-    if not len(starts) == len(ends) == len(busy_types) == len(events):
-        starts, ends, busy_types = _one_by_one(events)
+    """The blocks of a CalendarEventArray.
+
+    In the plain view every event has three children with a text each, so all texts in a row are enough: a time can
+    never pass for a BusyType, so that a row that got out of step does not pass. Everything else is read by name.
+    """
+    texts = _texts(events)
+    if len(texts) == 3 * len(events):
+        with suppress(ValueError):
+            return _in_window(texts, window)
+    named = [event.findtext(name) or "" for event in events if event.tag == _EVENT for name in (_START, _END, _BUSY)]
+    return _in_window(named, window)
+
+
+def _in_window(texts: Sequence[str], window: Window) -> tuple[Block, ...]:
+    """The blocks of start, end and BusyType in a row that overlap the window, sorted if they are not already."""
     opens, closes = window.start, window.end
     found: list[Block] = []
     last, in_order = None, True
-    for one in map(block, starts, ends, busy_types):
+    for one in map(block, texts[::3], texts[1::3], texts[2::3]):
         if one is None or one.end <= opens or one.start >= closes:
             continue
         in_order = in_order and (last is None or last < one.start)
@@ -167,18 +188,11 @@ def _read_events(events: Element, window: Window) -> tuple[Block, ...]:
     return tuple(found) if in_order else tidy(found, window)
 
 
-def _one_by_one(events: Element) -> tuple[list[str], list[str], list[str]]:
-    """The texts of events that are not all of the plain form, each with its own."""
-    rows = [
-        tuple(event.findtext(name) or "" for name in (_START, _END, _BUSY)) for event in events if event.tag == _EVENT
-    ]
-    return [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
+def _garbled(entry: Element, mailbox: str, fault: ValueError) -> SourceError:
+    told = str(fault) if isinstance(fault, Garbled) else "a value is malformed"  # a library's text may quote content
+    message = f"the entry of mailbox {mailbox!r} makes no sense: {told}"
+    return failure("protocol.unexpected_shape", message, mailbox=mailbox, excerpt=shape(entry))
 
 
 class Garbled(ValueError):
     """An entry that is well-formed XML and nonsense; the text is our own."""
-
-
-def _plain(fault: ValueError) -> str:
-    """The fault in our own words: a library's may quote the server's text."""
-    return str(fault) if isinstance(fault, Garbled) else "a value is malformed"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
@@ -74,12 +74,12 @@ class Session:
             return answer.body
 
     async def knock(self) -> Doorstep:
-        """Ask without credentials.
+        """Ask without credentials, on a connection of its own that nobody has logged on.
 
         Raises SourceError if the endpoint cannot be reached, or answers with another failure than 401.
         """
         with border(self._source, self._place):
-            async with self._lane() as lane:
+            async with aclosing(self._new_lane()) as lane:
                 answer = await lane.send(b"")
                 fingerprint = tls.fingerprint(lane.certificate)
             self._note_date(answer)
@@ -92,14 +92,14 @@ class Session:
         self._closed = True
         lanes, self._lanes = self._lanes, []
         for lane in lanes:
-            await lane.close()
+            await lane.aclose()
 
     @asynccontextmanager
     async def _lane(self) -> AsyncIterator[Lane]:
         """The lane used last: its connection is the one most likely alive and logged on."""
         self._require_open()
         if self._idle.empty() and len(self._lanes) < self._settings.lanes:
-            lane = Lane(self.url, self._settings, self._context, self._logon)
+            lane = self._new_lane()
             self._lanes.append(lane)
         else:
             lane = await self._idle.get()
@@ -108,6 +108,9 @@ class Session:
             yield lane
         finally:
             self._idle.put_nowait(lane)
+
+    def _new_lane(self) -> Lane:
+        return Lane(self.url, self._settings, self._context, self._logon)
 
     def _require_open(self) -> None:
         if self._closed:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway.cli import client, main, watch
+from gateway.cli import client, main
 from gateway.cli.watch import Event, Table, events
 from gateway.cli.why import explanation
 from gateway.cli.words import Paint, age, clock, row
@@ -83,7 +83,7 @@ WHY = {
 def _token(monkeypatch: pytest.MonkeyPatch) -> None:
     """A token, no waiting, and UTC as local time."""
     monkeypatch.setenv(client.TOKEN_VARIABLE, "pgw_test")
-    monkeypatch.setattr(watch.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr("gateway.cli.watch.time.sleep", lambda seconds: None)
 
 
 def test_why_asks_with_the_token(capsys: pytest.CaptureFixture[str]) -> None:
