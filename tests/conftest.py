@@ -6,15 +6,18 @@ import inspect
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from blockbuster import BlockBuster
 
 from tests.clock import FakeClock
 from tests.story.leftovers import tasks_left, threads_left
-from tests.story.office import Office, open_office
-from tests.story.product import Product, open_product
 from tests.story.witness import WITNESS, Witness
+
+if TYPE_CHECKING:  # at run time only in tests that want them: they load the whole gateway, and exchangelib
+    from tests.story.office import Office
+    from tests.story.product import Product
 
 MAY_BLOCK = (
     # Zone files: a few kilobytes, once per zone and process.
@@ -22,6 +25,8 @@ MAY_BLOCK = (
     ("io.BufferedReader.read", "zoneinfo/_common.py", {"load_data"}),
     # The trust bundle: read once per calendar server, before anything is served.
     ("io.BufferedReader.read", "gateway/sources/tls.py", {"bundle_problems"}),
+    # The page: read once from the installed package, before anything is served.
+    ("io.BufferedReader.read", "gateway/web/site.py", {"_file"}),
 )
 """Blocking functions, and in which functions of which files they may be called on the event loop all the same."""
 
@@ -79,6 +84,8 @@ def clock() -> FakeClock:
 @pytest.fixture
 async def office(clock: FakeClock, tmp_path: Path) -> AsyncIterator[Office]:
     """An Exchange with a few people, in the clock's time."""
+    from tests.story.office import open_office
+
     async with open_office(clock, tmp_path) as office:
         yield office
 
@@ -86,5 +93,7 @@ async def office(clock: FakeClock, tmp_path: Path) -> AsyncIterator[Office]:
 @pytest.fixture
 async def gateway(office: Office) -> AsyncIterator[Product]:
     """The whole gateway, reading that office every minute."""
+    from tests.story.product import open_product
+
     async with open_product(office) as product:
         yield product

@@ -8,7 +8,6 @@ become a shorter calendar.
 from __future__ import annotations
 
 import asyncio
-import functools
 import re
 import threading
 from collections.abc import Callable
@@ -37,6 +36,7 @@ _REFERENCE = re.compile(rb"&#(?:x([0-9A-Fa-f]+)|([0-9]+));")
 _ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, production 2
 
 _local = threading.local()
+_big_parses = threading.BoundedSemaphore(_PARSES_AT_ONCE)
 
 
 def _parser() -> etree.XMLParser:
@@ -81,16 +81,36 @@ def _document_type(root: Element) -> str:
     return str(docinfo.doctype)
 
 
-async def off_loop(size: int, read: Callable[[], _Answer], turn: asyncio.Lock) -> _Answer:
-    """Run a parse of that many bytes so that the event loop is never held for long.
+class Parses:
+    """Runs parses so that the event loop is never held for long."""
 
-    Big documents are parsed in a thread, small ones here, one per turn of the loop for each `turn`: answers of many
-    lanes may arrive in the same instant.
-    """
-    if size > OFF_LOOP:
-        return await asyncio.get_running_loop().run_in_executor(_executor(), read)
-    async with turn:
-        await asyncio.sleep(0)
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+        self._threads: ThreadPoolExecutor | None = None
+
+    async def run(self, size: int, read: Callable[[], _Answer]) -> _Answer:
+        """What `read` gives for a document of that many bytes.
+
+        Big documents are parsed in a thread, small ones here, one per turn of the loop: answers of many lanes may
+        arrive in the same instant.
+        """
+        if size > OFF_LOOP:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(max_workers=_PARSES_AT_ONCE, thread_name_prefix="xml")
+            return await asyncio.get_running_loop().run_in_executor(self._threads, _one_of_few, read)
+        async with self._turn:
+            await asyncio.sleep(0)
+            return read()
+
+    async def close(self) -> None:
+        """End the threads."""
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            await asyncio.to_thread(threads.shutdown)
+
+
+def _one_of_few(read: Callable[[], _Answer]) -> _Answer:
+    with _big_parses:
         return read()
 
 
@@ -108,11 +128,6 @@ def shape(root: Element, limit: int = 12) -> str:
     """The first element names of a document, for reports: names only, never content."""
     names = [etree.QName(element).localname for element, _ in zip(root.iter("*"), range(limit), strict=False)]
     return " ".join(names)[:120]
-
-
-@functools.cache
-def _executor() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=_PARSES_AT_ONCE, thread_name_prefix="xml")
 
 
 def _as_utf8(body: bytes) -> bytes:

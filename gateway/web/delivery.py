@@ -7,7 +7,7 @@ the more changes share a write. Nothing here waits for a socket.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -187,11 +187,11 @@ class Delivery:
 
     async def _flush(self) -> None:
         """Send everything that is due by now, in slices."""
-        horizon = self._ledger.n
+        ledger, horizon = self._ledger, self._ledger.n
         due = self._due()
         began = self._clock.monotonic()
         for audience, changed in due:
-            self.send(audience, horizon, changed)
+            self.send(audience, ledger.n if changed is None else horizon, changed)
             if audience.rest:
                 due.append((audience, None))  # its next batch comes after everybody else's first
             if self._clock.monotonic() - began >= SLICE:

@@ -120,15 +120,6 @@ class Gallery:
     def _shown(self, view: View, person: str) -> Shown:
         return self._ledger.entry(person).at(view.level(person))
 
-    def _disband(self, audience: Audience) -> None:
-        for shown in audience.shown:
-            shown.audiences.remove(audience)
-        audience.due.clear()
-        audiences = self._by_view[audience.view.key]
-        audiences.remove(audience)
-        if not audiences:
-            del self._by_view[audience.view.key]
-
 
 def _changes(view: View, moves: dict[str, Move]) -> Iterator[tuple[Move, bool]]:
     """Who came into the view (True) or left it (False), in ascending change order."""

@@ -188,7 +188,10 @@ class Ledger:
             if before is None or after is None or before.groups != after.groups:
                 self.n += 1
                 moves[name] = Move(self.n, name, before, after)
-        self._moves.extend(moves.values())
+        if isinstance(old, _Nobody):
+            self._forgotten = self.n  # nobody can have seen less
+        else:
+            self._moves.extend(moves.values())
         while len(self._moves) > MOVES:
             self._forgotten = self._moves.popleft().n
         return moves
@@ -212,22 +215,23 @@ class Ledger:
         return found
 
     def moved(self, view: View, since: int) -> tuple[dict[str, int], dict[str, int]]:
-        """Who came into the view and who left it after change `since`, with the number of the last move.
+        """Who came into the view and who left it since change `since`, with the number of the last move.
 
-        Who left and came back is among those who came; who is back, but of whom nothing is known yet, left.
+        Who left and came back did neither; who is in the directory, but of whom nothing is known, is not in the view.
         """
-        came: dict[str, int] = {}
-        went: dict[str, int] = {}
+        before: dict[str, Person | None] = {}
+        last: dict[str, int] = {}
         for move in reversed(self._moves):
             if move.n <= since:
                 break
-            if move.person in came or move.person in went:
-                continue
-            now = self._visible(view, move.person)
-            if move.new is not None and view.admits(move.new) and now:
-                came[move.person] = move.n
-            elif move.old is not None and view.admits(move.old) and not now:
-                went[move.person] = move.n
+            before[move.person] = move.old
+            last.setdefault(move.person, move.n)
+        came: dict[str, int] = {}
+        went: dict[str, int] = {}
+        for person, old in before.items():
+            was, now = old is not None and view.admits(old), self._visible(view, person)
+            if was != now:
+                (came if now else went)[person] = last[person]
         return came, went
 
     def _visible(self, view: View, person: str) -> bool:

@@ -27,10 +27,11 @@ from gateway.core.model import (
     Presence,
     Reach,
 )
-from gateway.web import Services, make_app
+from gateway.web.app import make_app
 from gateway.web.hub import Hub
 from gateway.web.ports import Limits, Reader, Receipt
 from gateway.web.presence import SEATS
+from gateway.web.services import Services
 from tests.clock import FakeClock
 
 ANN = Person("ann@example.com", "Ann Archer", calendar="hq", groups=("sales",))

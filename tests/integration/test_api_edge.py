@@ -8,7 +8,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from structlog.testing import capture_logs
 
 from gateway.core.model import Availability
-from gateway.web import make_operations_app
+from gateway.web.app import make_operations_app
 from tests.integration.api_world import ANN, CEM, World, problem, running
 
 DOCUMENT = "/v1/presence/ann@example.com"

@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from gateway.clock import SystemClock
 from gateway.core.model import Block, Busy, Schedule
-from gateway.errors import SourceDenied, SourceError, SourceProtocolError, SourceUnavailable
+from gateway.errors import ConfigError, SourceDenied, SourceError, SourceProtocolError, SourceUnavailable
 from gateway.simulator import Busy as Marked
 from gateway.simulator import certificates
 from gateway.sources import Severity
-from gateway.sources.ews import open_calendar
+from gateway.sources.ews import EwsSettings, open_calendar
 from gateway.sources.ews.native import EwsCalendar
 from gateway.sources.ews.session import Session
-from tests.integration.ews_office import ANN, BOB, DAY, WINDOW, MemoryGuard, Office, at, busy, office
+from tests.integration.ews_office import ANN, BOB, DAY, WINDOW, MemoryGuard, at, busy, office
 
 TRANSPORTS = ["native", "exchangelib"]
 AUTHS = ["basic", "ntlm"]
@@ -333,26 +335,31 @@ async def test_a_cancelled_fetch_leaves_the_calendar_usable(transport: str) -> N
         assert isinstance((await hq.read())[0], Schedule)
 
 
-def plain_text() -> Any:
-    """A server that answers in plain text where TLS is expected."""
-    from contextlib import asynccontextmanager
+@asynccontextmanager
+async def plain_text() -> AsyncIterator[int]:
+    """The port of a server that answers in plain text where TLS is expected."""
 
-    @asynccontextmanager
-    async def serve() -> Any:
-        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.read(1)
-            writer.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
-            await writer.drain()
-            writer.close()
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
 
-        server = await asyncio.start_server(answer, "127.0.0.1", 0)
-        async with server:
-            yield server.sockets[0].getsockname()[1]
-
-    return serve()
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
 
 
-def test_both_transports_open_the_same_port() -> None:
-    """The factory gives a calendar without touching the network."""
-    assert callable(open_calendar)
-    assert Office.__dataclass_fields__.keys() >= {"calendar"}
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_an_impossible_configuration_is_refused_at_once(transport: Any) -> None:
+    """Plain http, and a logon that needs a package which is not there, are configuration problems."""
+    settings = EwsSettings("http://mail.example.com/EWS/Exchange.asmx", "CORP\\svc", "x", transport=transport)
+    with pytest.raises(ConfigError, match="https"):
+        open_calendar("hq", settings, SystemClock(), MemoryGuard())
+
+
+def test_negotiate_by_exchangelib_names_the_package_it_needs() -> None:
+    """Without it there is no Kerberos, and the problem says what to install."""
+    settings = EwsSettings("https://mail.example.com/", "CORP\\svc", "x", auth="negotiate", transport="exchangelib")
+    with pytest.raises(ConfigError, match=r"exchangelib\[kerberos\]"):
+        open_calendar("hq", settings, SystemClock(), MemoryGuard())

@@ -125,6 +125,25 @@ async def test_a_password_changed_at_the_server_fails_at_the_next_logon() -> Non
         assert hq.guard.failures == 1
 
 
+async def test_a_password_changed_under_basic_is_noticed_by_the_next_call() -> None:
+    """Two refusals, then the guard: the account is never locked by us, and no request leaves while it holds."""
+    async with office("basic") as hq:
+        await hq.read()
+        hq.exchange.accounts.change_password(hq.exchange.service_account, "another")
+        kinds = [type(await hq.failure()) for _ in range(4)]
+        assert kinds == [SourceDenied, SourceDenied, SourceUnavailable, SourceUnavailable]
+        assert hq.exchange.journal.logon_failures() == 2
+
+
+async def test_a_load_balancers_error_does_not_count_as_a_logon() -> None:
+    """Only an answer of Exchange itself proves the password; the guard forgets nothing for less."""
+    async with office("ntlm") as hq:
+        hq.exchange.faults.add("status", status=503, before_logon=True, skip=1, count=1)
+        assert (await hq.failure()).code == "server.unavailable"
+        assert hq.guard.successes == 0
+        assert isinstance((await hq.read())[0], Schedule)
+
+
 async def test_lanes_work_side_by_side() -> None:
     """Four calls at once use four connections, each logged on by itself."""
     async with office("ntlm") as hq:

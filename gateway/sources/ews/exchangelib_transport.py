@@ -187,8 +187,8 @@ class ExchangelibCalendar:
         try:
             return self._schedule(view, mailbox, window)
         except (ValueError, TypeError, AttributeError):
-            message = f"the entry of mailbox {mailbox!r} makes no sense"
-            return self._named(failure("protocol.unexpected_shape", message, mailbox=mailbox))
+            told = f"the entry of mailbox {mailbox!r} makes no sense"
+            return self._named(failure("protocol.unexpected_shape", told, mailbox=mailbox))
 
     def _schedule(self, view: Any, mailbox: str, window: Window) -> Schedule | SourceError:
         if not isinstance(view, FreeBusyView) or view.view_type in (None, "None"):
@@ -198,7 +198,9 @@ class ExchangelibCalendar:
             events = ((_utc(e.start), _utc(e.end), e.busy_type) for e in view.calendar_events)
             found: list[Block] = [one for event in events if (one := block_of(*event)) is not None]
         elif digits and not digits.strip("456789"):
-            return self._named(failure("server.unavailable", f"exchange has no free/busy data of {mailbox!r}"))
+            return self._named(
+                failure("server.unavailable", f"exchange has no free/busy data of {mailbox!r}", mailbox=mailbox)
+            )
         else:
             found = from_digits(digits, window) if digits else []
         return schedule(tidy(found, window), window, lambda: _zone(view.working_hours_timezone), self._settings.zone)

@@ -106,8 +106,7 @@ class Lane:
             async with self._logon.attempt():
                 if not self._logon.proven:
                     answer = await self._send_basic(body)
-                    if answer.media_type in XML_TYPES:  # whoever answers SOAP has let us in
-                        await self._logon.succeeded()
+                    await self._accepted(answer)
                     return answer
         return await self._send_basic(body)
 
@@ -136,16 +135,21 @@ class Lane:
                 raise failure("net.reset", "the connection was closed in the middle of the logon")
             if token is None:
                 break
-            # The first NTLM message can never be the last
-            answer = await self.send(b"" if scheme == "ntlm" and leg == 0 else body, token)
+            first = scheme == "ntlm" and leg == 0  # that message can never be the last
+            answer = await self.send(b"" if first else body, token)
             if answer.status != 401:
-                self._logged_on = self._connector.connections
-                await self._logon.succeeded()
+                if not first:
+                    self._logged_on = self._connector.connections
+                    await self._accepted(answer)
                 return answer
             if not ntlm.has_challenge(scheme, answer.challenges):
                 break
             challenges = answer.challenges
         raise await self._logon.refused()
+
+    async def _accepted(self, answer: Answer) -> None:
+        if answer.media_type in XML_TYPES:  # whoever answers SOAP has let us in; a load balancer's 503 has not
+            await self._logon.succeeded()
 
     async def _token(self, shake: ntlm.Handshake, challenges: tuple[str, ...]) -> str | None:
         if shake.scheme == "ntlm":

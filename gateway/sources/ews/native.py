@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
@@ -19,7 +18,7 @@ from gateway.sources.ews.parse import Availability, read_availability
 from gateway.sources.ews.refusals import BATCH_TOO_BIG, OLDER_VERSION_HELPS, error_of
 from gateway.sources.ews.session import Session
 from gateway.sources.ews.settings import EwsSettings
-from gateway.sources.xml import off_loop
+from gateway.sources.xml import Parses
 
 log = structlog.get_logger()
 
@@ -35,7 +34,7 @@ class EwsCalendar:
         self._settings = settings
         self._clock = clock
         self._version = settings.request_version
-        self._turn = asyncio.Lock()
+        self._parses = Parses()
         self._session = Session(name, settings, clock, guard)
 
     @property
@@ -71,6 +70,7 @@ class EwsCalendar:
     async def close(self) -> None:
         """Close every connection."""
         await self._session.close()
+        await self._parses.close()
 
     async def _ask(self, mailboxes: Sequence[str], window: Window) -> Availability:
         """The answer to one call, in the newest schema version the server takes."""
@@ -79,7 +79,7 @@ class EwsCalendar:
             body = await self._session.call(availability_request(mailboxes, window, version))
             read = partial(read_availability, body, mailboxes, window, self._settings.zone)
             with border(self._name, self._settings.url):
-                answer = await off_loop(len(body), read, self._turn)
+                answer = await self._parses.run(len(body), read)
             self._remark(answer)
             if answer.refusal is None or answer.refusal.code not in OLDER_VERSION_HELPS:
                 return answer

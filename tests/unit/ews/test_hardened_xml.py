@@ -86,8 +86,8 @@ def test_text_is_escaped_and_illegal_characters_replaced() -> None:
 
 async def test_big_documents_are_parsed_off_the_loop() -> None:
     """Small ones stay in this thread, big ones leave it, at most four at once."""
-    here, turn = threading.get_ident(), asyncio.Lock()
-    assert await xml.off_loop(xml.OFF_LOOP, threading.get_ident, turn) == here
+    here, parses = threading.get_ident(), xml.Parses()
+    assert await parses.run(xml.OFF_LOOP, threading.get_ident) == here
     running, most, gate = 0, 0, threading.Event()
     lock = threading.Lock()
 
@@ -103,7 +103,8 @@ async def test_big_documents_are_parsed_off_the_loop() -> None:
             running -= 1
         return threading.get_ident()
 
-    threads = await asyncio.gather(*(xml.off_loop(xml.OFF_LOOP + 1, parse, turn) for _ in range(8)))
+    threads = await asyncio.gather(*(parses.run(xml.OFF_LOOP + 1, parse) for _ in range(8)))
+    await parses.close()
     assert here not in threads
     assert most == 4
 
@@ -111,13 +112,13 @@ async def test_big_documents_are_parsed_off_the_loop() -> None:
 async def test_small_documents_that_arrive_together_take_turns() -> None:
     """Between two parses the loop gets to run everything else that is ready."""
     order: list[str] = []
-    turn = asyncio.Lock()
+    parses = xml.Parses()
 
     async def heartbeat() -> None:
         for _ in range(6):
             order.append("beat")
             await asyncio.sleep(0)
 
-    await asyncio.gather(*(xml.off_loop(1, lambda: order.append("parse"), turn) for _ in range(3)), heartbeat())
+    await asyncio.gather(*(parses.run(1, lambda: order.append("parse")) for _ in range(3)), heartbeat())
     assert order.count("parse") == 3
     assert "parse parse" not in " ".join(order)

@@ -8,11 +8,12 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from gateway.core.model import Availability, Calendar, Phone, Reach
-from gateway.web import Services, answers, make_app
-from gateway.web.app import all_routes
+from gateway.web import answers
+from gateway.web.app import all_routes, make_app
 from gateway.web.bodies import PhonePublication, SessionPublication
 from gateway.web.openapi import describe
 from gateway.web.problems import TABLE
+from gateway.web.services import Services
 from tests.integration.api_world import World
 
 
