@@ -397,6 +397,12 @@ _GATEWAY = (
         "No running calendar block ends at that instant.",
         "Read the person's presence again; the block has ended or was changed.",
     ),
+    Reason(
+        "people.too_many_gone",
+        _N,
+        "So many people left the directory at once that nobody was erased.",
+        "If they really left, remove them in smaller steps; else mend the people file.",
+    ),
     Reason("clock.jump", _T, "This machine's clock jumped.", "Check its time synchronization (chrony, NTP)."),
     Reason("config.invalid", _N, "The configuration is invalid; the old one stays in force.", "Mend the named keys."),
     Reason("internal.error", _T, "The gateway has a fault.", "Report it with the incident id of the log."),

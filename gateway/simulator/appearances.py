@@ -25,7 +25,10 @@ def settle(item: Appointment) -> None:
         raise ValueError("an appointment cannot end before it starts")
     item.series = None
     if item.recurrence is not None:
-        series = Series(item.recurrence, wall(item.start, zone), wall(item.end, zone), zone)
+        begins, ends = wall(item.start, zone), wall(item.end, zone)
+        if ends <= begins:  # the clocks go back during the first occurrence
+            ends = begins + (item.end - item.start)
+        series = Series(item.recurrence, begins, ends, zone)
         first = series.nth(1)
         if first is None:
             raise BadRecurrence("the recurrence names no day")

@@ -9,7 +9,7 @@ from collections import deque
 from random import Random
 from typing import Final
 
-from gateway.errors import SourceDenied, SourceError
+from gateway.errors import GatewayError, SourceDenied, SourceError, SourceUnavailable
 from gateway.reasons import REASONS, RetryClass
 
 MINUTE: Final = 60.0
@@ -36,6 +36,13 @@ def retry_class(error: SourceError) -> RetryClass:
     if reason is not None:
         return reason.retry
     return RetryClass.SLOW if isinstance(error, SourceDenied) else RetryClass.TRANSIENT
+
+
+def as_source_error(error: GatewayError) -> SourceError:
+    """A backend may pass on the failure of its guard's store; to us it is a failed call."""
+    if isinstance(error, SourceError):
+        return error
+    return SourceUnavailable(str(error), code=error.code, hint=error.hint)
 
 
 def full_jitter(failures: int, cap: float, random: Random) -> float:

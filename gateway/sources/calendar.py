@@ -23,13 +23,14 @@ from gateway.sources.backoff import (
     CAPS,
     Endpoint,
     RetryBudget,
+    as_source_error,
     full_jitter,
     mailbox_delay,
     retry_class,
     source_delay,
 )
 from gateway.sources.health import Health, Journal, Log, structured
-from gateway.sources.pacing import POLL_JITTER, STREAM_JITTER, Entry, Line, Plan, window_at
+from gateway.sources.pacing import POLL_JITTER, STREAM_JITTER, Batch, Entry, Line, Plan, window_at
 from gateway.sources.roster import Roster
 from gateway.sources.sharing import Sharing
 from gateway.sources.timing import until, within
@@ -60,15 +61,6 @@ class CalendarSettings:
     max_calls_per_second: float = 20.0
     first_sweep_calls_per_second: float = 5.0
     call_timeout: float = 90.0
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """One call: who is asked for, and for which window."""
-
-    line: Line
-    entries: Sequence[Entry]
-    window: Window
 
 
 class CalendarSource:
@@ -251,7 +243,7 @@ class CalendarSource:
         except TimeoutError:
             raise SourceUnavailable(f"call not finished after {limit:g} s", code="net.read_timeout") from None
         except GatewayError as error:
-            raise _as_source_error(error) from error
+            raise as_source_error(error) from error
         if len(answers) != len(mailboxes):
             message = f"asked for {len(mailboxes)} mailboxes, {len(answers)} answered"
             raise SourceProtocolError(message, code="protocol.unexpected_shape")
@@ -401,10 +393,3 @@ class CalendarSource:
             if entry.health.mode != HintKind.POLL:
                 self._set_mode(entry, HintKind.POLL)
         self._wake.set()
-
-
-def _as_source_error(error: GatewayError) -> SourceError:
-    """A backend may pass on the failure of its guard's store; to us it is a failed call."""
-    if isinstance(error, SourceError):
-        return error
-    return SourceUnavailable(str(error), code=error.code, hint=error.hint)

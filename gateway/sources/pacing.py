@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
@@ -85,6 +86,15 @@ class Entry:
     schedule: Schedule | None = None
     withdrawn: bool = False
     line: Line = Line.HEALTHY
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One call: who is asked for, and for which window."""
+
+    line: Line
+    entries: Sequence[Entry]
+    window: Window
 
 
 def window_at(wall: datetime) -> Window:

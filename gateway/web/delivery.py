@@ -23,7 +23,7 @@ from gateway.web.pulse import Pulse
 WINDOW: Final = 0.005
 """Seconds from the beginning of a flush to the next at least. One that takes longer is followed by the next at once,
 which then has all that came meanwhile."""
-BURST: Final = 0.1
+BURST: Final = 0.5
 """Seconds a flush waits at most for the rest of a burst."""
 SLICE: Final = 0.005
 """Seconds of flushing after which everybody else gets a turn."""

@@ -7,8 +7,10 @@ import threading
 import time
 from collections.abc import Iterable
 
-GRACE = 2.0
+GRACE = 1.0
 """Real seconds in which what is ending may end."""
+PROCESS_WIDE = ("xml_",)
+"""Names of threads that serve the whole process and are begun when first needed."""
 
 
 async def tasks_left() -> list[str]:
@@ -26,7 +28,7 @@ def threads_left(before: Iterable[threading.Thread]) -> list[str]:
     known = set(before)
     left = []
     for thread in threading.enumerate():
-        if thread not in known and not thread.daemon:
+        if thread not in known and not thread.daemon and not thread.name.startswith(PROCESS_WIDE):
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
                 left.append(f"thread {thread.name}")

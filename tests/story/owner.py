@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -52,12 +52,13 @@ class Owner:
             BaseProtocol.HTTP_ADAPTER_CLS = before
             await _aside(CachingProtocol.clear_cache)
 
-    async def books(self, start: datetime, end: datetime, *, weeks: int = 1) -> Any:
-        """A meeting in the owner's calendar, or one for each of so many weeks; gives the item."""
+    async def books(self, start: datetime, end: datetime, *, weekly: Sequence[datetime] = ()) -> Any:
+        """A meeting in the owner's calendar; `weekly` on the weekdays of these days, ten times. Gives the item."""
         recurrence = None
-        if weeks > 1:
-            pattern = WeeklyPattern(interval=1, weekdays=[f"{start:%A}"], first_day_of_week="Monday")
-            recurrence = Recurrence(pattern=pattern, start=start.date(), number=weeks)
+        if weekly:
+            days = [f"{day:%A}" for day in weekly]
+            pattern = WeeklyPattern(interval=1, weekdays=days, first_day_of_week="Monday")
+            recurrence = Recurrence(pattern=pattern, start=start.date(), number=10)
 
         def book() -> Any:
             return CalendarItem(

@@ -10,14 +10,11 @@ protocol instance, which is kept out of exchangelib's cache.
 from __future__ import annotations
 
 import asyncio
-import logging
-import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, time
 from typing import Any, Final
 
-import exchangelib
 import requests
 from exchangelib.errors import EWSError, ResponseMessageError, UnauthorizedError
 from exchangelib.ewsdatetime import EWSDateTime, EWSTimeZone
@@ -30,22 +27,19 @@ from exchangelib.properties import (
     TimeWindow,
     TimeZone,
 )
-from exchangelib.protocol import FailFast, Protocol
 from exchangelib.services import GetUserAvailability
-from exchangelib.transport import AUTH_TYPE_MAP, BASIC, GSSAPI, NTLM
-from exchangelib.version import Build, Version
-from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
 from gateway.clock import Clock
 from gateway.core.model import Block, Schedule
-from gateway.errors import ConfigError, SourceError
+from gateway.errors import SourceError
 from gateway.sources import Finding, Guard, Hint, Roster, Window, tls
-from gateway.sources.ews import ntlm, soap
+from gateway.sources.ews import soap
 from gateway.sources.ews.blocks import block_of, from_digits, schedule, tidy
 from gateway.sources.ews.build import INTERVAL_MINUTES, older
 from gateway.sources.ews.diagnosis import diagnose
-from gateway.sources.ews.http import Answer, causes, http_date, media_failure, network_failure, status_failure
+from gateway.sources.ews.exchangelib_session import private_protocol
+from gateway.sources.ews.http import causes, http_date, network_failure
 from gateway.sources.ews.logon import Logon
 from gateway.sources.ews.parse import refusal_of_call
 from gateway.sources.ews.refusals import BATCH_TOO_BIG, OLDER_VERSION_HELPS, error_of, failure
@@ -54,17 +48,13 @@ from gateway.sources.ews.settings import EwsSettings
 from gateway.sources.ews.zones import MailboxZone, Transition
 from gateway.sources.xml import Element, parse
 
-logging.getLogger("exchangelib").setLevel(logging.CRITICAL + 1)  # it logs whole requests and answers
-
 _THREADS: Final = 2  # whatever goes wrong with the password goes wrong twice at most
-_SCHEMES: Final = {"basic": BASIC, "ntlm": NTLM, "negotiate": GSSAPI}
 _UTC = EWSTimeZone("UTC")
 _ZONE = TimeZone(
     bias=0,
     standard_time=StandardTime(bias=0, time=time(2), occurrence=1, iso_month=3, weekday=7),
     daylight_time=DaylightTime(bias=0, time=time(2), occurrence=1, iso_month=10, weekday=7),
 )
-_BUILD = Build(15, 0)  # enough to build any request of ours; the version asked for is our own
 
 _NAMED: Final = {
     "ConnectTimeoutError": ("net.connect_timeout", "no connection in time"),
@@ -85,17 +75,16 @@ class ExchangelibCalendar:
         """Mailboxes per call; halved, and remembered, when the server finds it too many."""
         self.clock_skew: float | None = None
         """Seconds by which the server's clock is ahead of ours; None before the first answer."""
-        if _SCHEMES[settings.auth] not in AUTH_TYPE_MAP:
-            raise ConfigError([f"calendars.{name}.auth: negotiate needs the package exchangelib[kerberos]; install it"])
         self._name = name
         self._settings = settings
         self._clock = clock
         self._version = settings.request_version
         self._logon = Logon(settings.username, clock, guard)
         self._doorstep = Session(name, settings, clock, guard)  # asks without credentials, for check only
-        self._protocol = _private_protocol(settings, clock, tls.client_context(settings.ca_file), self._note_date)
+        context, threads = tls.client_context(settings.ca_file), min(_THREADS, settings.lanes)
+        self._protocol = private_protocol(name, settings, clock, context, self._note_date, threads)
         self._place = endpoint(name, settings.url).authority
-        self._threads = ThreadPoolExecutor(min(_THREADS, settings.lanes), thread_name_prefix="exchangelib")
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="exchangelib")
 
     async def fetch(self, mailboxes: Sequence[str], window: Window) -> Sequence[Schedule | SourceError]:
         """The schedules, matched by position; raises SourceError if the whole call failed."""
@@ -267,104 +256,6 @@ class _Availability(GetUserAvailability):  # type: ignore[misc]
             return super()._elem_to_obj(elem)
         except Exception as fault:  # whatever one entry does to exchangelib's fields must not cost its neighbours
             return fault
-
-
-class _Policy(FailFast):  # type: ignore[misc]
-    """Decides about an HTTP answer exactly as our own client does; a redirect is never followed."""
-
-    def __init__(self, scheme: str, clock: Clock) -> None:
-        self._scheme = scheme
-        self._clock = clock
-
-    def raise_response_errors(self, response: requests.Response) -> None:
-        """Raise SourceError, or UnauthorizedError for a logon that failed."""
-        challenges = (response.headers.get("WWW-Authenticate", ""),)
-        answer = Answer(response.status_code, response.headers, response.content, challenges)
-        if answer.status == 401:
-            if self._scheme not in (offered := ntlm.offered(challenges)):
-                told = ", ".join(sorted(offered)) or "nothing"
-                raise failure("auth.scheme_unsupported", f"exchange offers {told}, configured is {self._scheme}")
-            raise UnauthorizedError("refused")
-        if 300 <= answer.status < 400:
-            raise failure("http.redirect_refused", "exchange redirects; this transport follows nowhere")
-        if problem := status_failure(answer, self._clock.now()) or media_failure(answer):
-            raise problem
-
-
-class _Adapter(HTTPAdapter):
-    """Connections with our TLS context, our time-outs and a limit to every body."""
-
-    def __init__(
-        self, context: ssl.SSLContext, settings: EwsSettings, clock: Clock, date: Callable[[str], None]
-    ) -> None:
-        self._context = context
-        self._settings = settings
-        self._clock = clock
-        self._date = date
-        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0, pool_block=True)
-
-    def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
-        host, _ = super().build_connection_pool_key_attributes(request, True, None)
-        return host, {"ssl_context": self._context}
-
-    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Leave trust to the context: requests would add the public authorities to it."""
-        conn.cert_reqs, conn.ca_certs = "CERT_REQUIRED", None
-
-    def send(self, request: Any, *args: Any, **options: Any) -> requests.Response:
-        options |= {"stream": True, "timeout": (self._settings.connect_timeout, self._settings.call_timeout)}
-        response = super().send(request, **options)
-        self._date(response.headers.get("Date", ""))
-        if (
-            response.status_code != 401
-        ):  # its connection must stay attached: channel binding reads the certificate there
-            self._read(response)
-        return response
-
-    def _read(self, response: requests.Response) -> None:
-        deadline = self._clock.monotonic() + self._settings.call_timeout
-        pieces, size = [], 0
-        # iter_content would wait for whole pieces, however slowly they come
-        while piece := response.raw.read1(64 * 1024, decode_content=True):
-            pieces.append(piece)
-            size += len(piece)
-            if size > self._settings.max_body:
-                response.close()
-                raise failure("http.body_too_large", f"the answer is larger than {self._settings.max_body} bytes")
-            if self._clock.monotonic() > deadline:
-                response.close()
-                raise failure("net.too_slow", f"the answer came too slowly after {size} bytes")
-        response._content = b"".join(pieces)
-        response._content_consumed = True  # type: ignore[attr-defined]
-
-
-class _PrivateProtocol(Protocol):  # type: ignore[misc]
-    """A protocol whose sessions use our adapter and no environment; made without exchangelib's cache of protocols."""
-
-    adapter: Callable[[], _Adapter]
-
-    def create_session(self) -> Any:
-        session = super().create_session()
-        session.trust_env = False
-        session.mount("https://", self.adapter())
-        session.mount(self.service_endpoint, self.adapter())
-        return session
-
-
-def _private_protocol(settings: EwsSettings, clock: Clock, context: ssl.SSLContext, date: Callable[[str], None]) -> Any:
-    scheme = _SCHEMES[settings.auth]
-    configuration = exchangelib.Configuration(
-        credentials=exchangelib.Credentials(settings.username, settings.password),
-        service_endpoint=settings.url,
-        auth_type=scheme,
-        version=Version(_BUILD, settings.request_version),
-        retry_policy=_Policy(settings.auth, clock),
-        max_connections=min(_THREADS, settings.lanes),
-    )
-    protocol: Any = object.__new__(_PrivateProtocol)
-    protocol.adapter = lambda: _Adapter(context, settings, clock, date)
-    protocol.__init__(config=configuration)
-    return protocol
 
 
 def _translated(fault: BaseException, place: str) -> SourceError:

@@ -228,3 +228,15 @@ def test_berlin_is_where_the_test_says() -> None:
     world = office()
     world.add_person("carl@example.com", zone="W. Europe Standard Time")
     assert world.mailbox("carl@example.com").zone == BERLIN.key
+
+
+def test_a_series_whose_first_occurrence_spans_the_repeated_hour_never_ends_before_it_starts() -> None:
+    """02:45 summer time to 02:00 winter time: its wall length afterwards, and on that day no less than that."""
+    world = World(lambda: datetime(2026, 10, 1, tzinfo=UTC), zone="Europe/Berlin")
+    world.add_person("ann@example.com")
+    start = datetime(2026, 10, 25, 0, 45, tzinfo=UTC)
+    world.book("ann@example.com", start, start + timedelta(minutes=15), recurrence=Recurrence(Weekly(frozenset({6}))))
+    found = world.occurrences("ann@example.com", start - timedelta(days=1), start + timedelta(days=15))
+    first, *others = [each.end - each.start for each in found]
+    assert first >= timedelta(minutes=15)
+    assert others == [timedelta(minutes=15)] * 2

@@ -1,9 +1,10 @@
 """CalendarSource when something fails: isolation, back-off, holds, withdrawal, hints in a storm."""
 
+import asyncio
 from datetime import timedelta
 from itertools import pairwise
 
-from gateway.errors import SourceProtocolError, SourceUnavailable
+from gateway.errors import SourceProtocolError, SourceUnavailable, StoreUnavailable
 from gateway.sources import Hint, HintKind
 from gateway.sources.calendar import CalendarSettings
 from tests.calendars import at, denied, unavailable
@@ -321,3 +322,29 @@ async def test_the_log_does_not_flood() -> None:
         lines = office.events("source.mailbox.failed")
         assert len(lines) <= 3
         assert sum(int(str(line["count"])) for line in lines) == 1000
+
+
+async def test_a_failing_guard_is_a_failed_call() -> None:
+    """An error of the gateway's own store inside a read counts against nobody's calendar and is tried again."""
+    async with running(["ann"]) as office:
+        office.calendar.failure = StoreUnavailable("disk is full", code="store.disk_full")
+        await office.clock.advance(10)
+        assert office.source.server_health().code == "store.disk_full"
+        office.calendar.failure = None
+        await office.clock.advance(60)
+        assert office.health("ann") == "ok"
+
+
+async def test_a_backend_that_cannot_close_is_left_behind() -> None:
+    """Closing gives up after a while and says so; it never holds up the end of the process."""
+    async with running() as office:
+        await office.clock.advance(1)
+
+        async def stuck() -> None:
+            await office.clock.sleep(1000)
+
+        office.calendar.close = stuck  # type: ignore[method-assign]
+        closing = asyncio.create_task(office.source.close())
+        await office.clock.advance(16)
+        assert closing.done()
+        assert len(office.events("source.close.failed")) == 1
