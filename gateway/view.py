@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Final, Protocol
 
 import structlog
@@ -24,6 +23,10 @@ SLICE: Final = 400
 """How many people are composed before the event loop runs something else."""
 BEAT: Final = 1.0
 """Seconds between two looks at the clock when nothing is due, so that a jump is noticed."""
+AHEAD: Final = timedelta(seconds=2)
+"""How long before an edge its changes are composed and encoded, so that all that is left then is to send them."""
+LOOK_EVERY: Final = 0.25
+"""Seconds between two looks for people to compose ahead; it takes going through everybody's deadlines."""
 JUMP: Final = timedelta(seconds=2)
 """A wall clock that moved by that much more or less than the monotonic one has jumped."""
 
@@ -47,8 +50,12 @@ class View:
         publish: Publish,
         chosen: Callable[[str], None] = lambda person: None,
         composed: Callable[[int, float], None] = lambda people, late: None,
+        prepare: Callable[[Sequence[Presence]], None] = lambda presences: None,
     ) -> None:
-        """`chosen(person)` is called when preferences changed; `composed(people, seconds late)` after each edge."""
+        """`chosen(person)` is called when preferences changed; `composed(people, seconds late)` after each edge.
+
+        `prepare(presences)` is called ahead of an edge with what will be published then, as these very objects.
+        """
         self.composer = Composer(policy)
         self.revision = 0
         self.synced = asyncio.Event()
@@ -58,6 +65,8 @@ class View:
         self._publish = publish
         self._chosen = chosen
         self._composed = composed
+        self._prepare = prepare
+        self._look_again = 0.0
         self._revisions: dict[str, int] = {}
         self._other: dict[str, bytes] = {}
         self._people: tuple[Person, ...] = ()
@@ -101,11 +110,12 @@ class View:
 
     async def _apply(self, batch: Batch) -> None:
         """One batch of the store, in slices; the first synced one completes the picture."""
-        changes = iter(batch.changes)
-        while part := list(islice(changes, SLICE)):
+        for first in range(0, len(batch.changes), SLICE):
+            part = batch.changes[first : first + SLICE]
             items = [item for change in part if (item := self._item(change)) is not None]
             self.revision = max(self.revision, part[-1].revision)
-            self._tell(self.composer.observe(items, self._clock.now()))
+            changes = self.composer.observe(items, self._clock.now())
+            self._tell(changes, more=first + SLICE < len(batch.changes))
             if self.synced.is_set():
                 for person in {item.person for item in items if isinstance(item, Chosen)}:
                     self._chosen(person)
@@ -156,6 +166,7 @@ class View:
         wall, steady = clock.now(), clock.monotonic()
         while True:
             await self.advance()
+            await self._look_ahead()
             self._nudge.clear()
             pause = self._pause(clock.now())
             started = clock.monotonic()
@@ -168,6 +179,20 @@ class View:
                 log.warning("view.clock.jumped", code="clock.jump", seconds=jumped.total_seconds())
                 self._tell(self.composer.recompose(now))
             wall, steady = now, ticks
+
+    async def _look_ahead(self) -> None:
+        """Compose the next edge before it comes, in slices and only while there is time."""
+        deadline, ticks = self.composer.next_deadline(), self._clock.monotonic()
+        if deadline is None or deadline - self._clock.now() > AHEAD or ticks < self._look_again:
+            return
+        due = self.composer.unprepared(deadline)
+        for first in range(0, len(due), SLICE):
+            coming = self.composer.next_deadline()
+            if coming is None or coming <= self._clock.now():
+                return
+            self._prepare(self.composer.prepare(due[first : first + SLICE], deadline))
+            await asyncio.sleep(0)
+        self._look_again = ticks + LOOK_EVERY
 
     def _pause(self, now: datetime) -> float:
         deadline = self.composer.next_deadline()

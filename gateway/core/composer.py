@@ -47,7 +47,7 @@ Item = Fact | Withdrawal | Chosen | Dismissed | Confirmation
 class _State:
     """What is remembered of one person."""
 
-    __slots__ = ("deadline", "dismissal", "facts", "memo", "person", "preferences", "presence")
+    __slots__ = ("deadline", "dismissal", "facts", "memo", "person", "preferences", "prepared", "presence")
 
     def __init__(self) -> None:
         self.person: Person | None = None
@@ -57,6 +57,8 @@ class _State:
         self.memo = TimelineMemo()
         self.presence: Presence | None = None
         self.deadline: datetime | None = None
+        self.prepared: tuple[datetime, Presence, datetime | None] | None = None
+        """What will be true from an instant on until another, if nothing new is heard."""
 
     def remembers(self) -> bool:
         """Whether anything was ever said about the person and still counts."""
@@ -91,6 +93,10 @@ class Composer:
         """When that source last confirmed what it said, by person."""
         return self._confirmed.get(source, {})
 
+    def confirming(self, person: str) -> list[str]:
+        """The sources that ever confirmed something about that person."""
+        return [source for source, confirmed in self._confirmed.items() if person in confirmed]
+
     def preferences(self, person: str) -> Preferences:
         """What the person chose."""
         state = self._states.get(person)
@@ -98,12 +104,16 @@ class Composer:
 
     def strangers(self) -> list[str]:
         """People something is remembered of who are not in the directory."""
-        return [person for person, state in self._states.items() if state.person is None and state.remembers()]
+        remembered = {person: None for person, state in self._states.items() if state.remembers()}
+        for confirmed in self._confirmed.values():
+            remembered |= dict.fromkeys(confirmed)
+        remembered.pop(EVERYBODY, None)
+        return [person for person in remembered if self._unlisted(person)]
 
     def set_policy(self, policy: Policy, now: datetime) -> list[Presence]:
         """Another deployment policy; returns what changed by it."""
         self.policy = policy
-        return self._compose_all(self._states, now)
+        return self.recompose(now)
 
     def set_people(self, people: Iterable[Person], now: datetime) -> list[Presence]:
         """The directory; who is missing from it is no longer composed, but not forgotten (see `forget`)."""
@@ -111,11 +121,12 @@ class Composer:
         touched = []
         for name, state in self._states.items():
             if name not in listed and state.person is not None:
-                state.person = state.presence = state.deadline = None
+                state.person = state.presence = state.deadline = state.prepared = None
         for name, person in listed.items():
             state = self._states.setdefault(name, _State())
             if state.person != person:
                 state.person = person
+                state.prepared = None
                 touched.append(name)
         return self._compose_all(touched, now)
 
@@ -157,13 +168,46 @@ class Composer:
 
     def recompose(self, now: datetime) -> list[Presence]:
         """Compose everybody anew, after the wall clock jumped."""
+        for state in self._states.values():
+            state.prepared = None
         return self._compose_all(self._states, now)
+
+    def unprepared(self, deadline: datetime) -> list[str]:
+        """The people whose presence may change by itself at exactly that deadline and is not composed ahead yet."""
+        states = self._states
+        return [
+            person
+            for due, person in self._deadlines
+            if due == deadline and (state := states.get(person)) is not None and state.prepared is None
+        ]
+
+    def prepare(self, people: Iterable[str], deadline: datetime) -> list[Presence]:
+        """Compose ahead what will be true at their deadline; `advance` takes it unless something new was heard.
+
+        Returns the presences that will change then, the very objects that `advance` will return.
+        """
+        ready = []
+        for name in people:
+            state = self._states.get(name)
+            if state is None or state.person is None or state.deadline != deadline or state.prepared is not None:
+                continue
+            presence, following = compose_until(self._evidence(state, state.person), self.policy, deadline)
+            state.prepared = (deadline, presence, following)
+            if presence != state.presence:
+                ready.append(presence)
+        return ready
+
+    def _unlisted(self, person: str) -> bool:
+        """Whether the person is not in the directory."""
+        state = self._states.get(person)
+        return state is None or state.person is None
 
     def _take(self, item: Item) -> Iterable[str]:
         """Remember one item; returns the people it may concern."""
         if isinstance(item, Confirmation):
             return self._confirm(item)
         state = self._states.setdefault(item.person, _State())
+        state.prepared = None
         if isinstance(item, Fact):
             key = (item.source, item.key)
             old = state.facts.get(key)
@@ -192,6 +236,9 @@ class Composer:
             if (old := known.get(person)) is not None and old >= at:
                 continue
             known[person] = at
+            concerned = self._states.values() if person == EVERYBODY else filter(None, [self._states.get(person)])
+            for confirmed in concerned:
+                confirmed.prepared = None
             if person == EVERYBODY:
                 yield from (name for name, state in self._states.items() if self._aged(state, item.source))
             elif (state := self._states.get(person)) is not None and self._aged(state, item.source):
@@ -214,7 +261,7 @@ class Composer:
             if state is None or state.person is None:
                 continue
             self._drop_expired(state, now)
-            presence, deadline = compose_until(self._evidence(state, state.person), self.policy, now)
+            presence, deadline = self._composed(state, state.person, now)
             if deadline != state.deadline:
                 state.deadline = deadline
                 if deadline is not None:
@@ -223,6 +270,15 @@ class Composer:
                 state.presence = presence
                 changed.append(presence)
         return changed
+
+    def _composed(self, state: _State, person: Person, now: datetime) -> tuple[Presence, datetime | None]:
+        """What was prepared if it holds now, else composed."""
+        prepared, state.prepared = state.prepared, None
+        if prepared is not None:
+            begins, presence, ends = prepared
+            if begins <= now and (ends is None or now < ends):
+                return presence, ends
+        return compose_until(self._evidence(state, person), self.policy, now)
 
     def _drop_expired(self, state: _State, now: datetime) -> None:
         """Expired facts are forgotten: they cannot count again."""

@@ -21,7 +21,7 @@ from gateway.web.views import View
 if TYPE_CHECKING:
     from gateway.web.audience import Audience
 
-MOVES: Final = 20_000
+MOVES: Final = 2_000
 """How many comings and goings are remembered for those who resume; who missed more starts again from everything."""
 
 
@@ -37,14 +37,15 @@ class Doc:
 class Shown:
     """One person at one level that somebody reads: the frame of the newest state, and who is to be told.
 
-    `frame` is empty while nothing is known.
+    `frame` is empty while nothing is known. `n` numbers its last change; `placed` is the number under which those are
+    told who did not see the person before: that of the last change or move, whichever is later.
     """
 
-    __slots__ = ("_body", "_doc", "audiences", "frame", "n", "person")
+    __slots__ = ("_body", "_doc", "audiences", "frame", "n", "person", "placed")
 
     def __init__(self, person: str) -> None:
         self.person = person
-        self.n = 0
+        self.n = self.placed = 0
         self.frame = b""
         self.audiences: list[Audience] = []
         self._body = 0
@@ -56,8 +57,8 @@ class Shown:
         return self.frame[self._body : -2]
 
     def set(self, n: int, revision: int, body: bytes) -> None:
-        """Another state, or the same one told anew under a higher number."""
-        self.n = n
+        """Another state."""
+        self.n = self.placed = n
         self.frame = frames.frame(n, revision, "presence", body)
         self._body = len(self.frame) - len(body) - 2
         self._doc = None
@@ -69,10 +70,12 @@ class Shown:
             self._doc = Doc(self.n, body, frames.etag(body))
         return self._doc
 
-    def again(self, n: int, revision: int) -> Shown:
-        """The same state under a higher number, for those who see the person only since then."""
+    def first(self, revision: int) -> Shown:
+        """The state for those who did not see the person before."""
+        if self.placed == self.n:
+            return self
         same = Shown(self.person)
-        same.set(max(n, self.n), revision, self.body)
+        same.set(self.placed, revision, self.body)
         return same
 
     @classmethod
@@ -84,17 +87,18 @@ class Shown:
 
 
 class Entry:
-    """What is known of one person. `n` and `revision` are those of the last change."""
+    """What is known of one person. `n` and `revision` are those of the last change, `moved` numbers the last move."""
 
-    __slots__ = ("n", "person", "polled", "presence", "revision", "shown")
+    __slots__ = ("moved", "n", "person", "polled", "prepared", "presence", "revision", "shown")
 
     def __init__(self, person: str) -> None:
         self.person = person
-        self.n = 0
+        self.moved = self.n = 0
         self.revision = 0
         self.presence: Presence | None = None
         self.shown: dict[Level, Shown] = {}
         self.polled = float("-inf")
+        self.prepared: tuple[Presence, dict[Level, bytes]] | None = None
 
     def at(self, level: Level) -> Shown:
         """The person at that level, which is kept encoded from now on.
@@ -106,7 +110,14 @@ class Entry:
             shown = self.shown[level] = Shown(self.person)
             if self.presence is not None:
                 shown.set(self.n, self.revision, encode(self.presence, level))
+                shown.placed = max(self.n, self.moved)
         return shown
+
+    def move(self, n: int) -> None:
+        """The person came or changed groups."""
+        self.moved = n
+        for shown in self.shown.values():
+            shown.placed = n
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,14 +170,21 @@ class Ledger:
         """The entry of a person if there is one, in the directory or not."""
         return self._entries.get(person)
 
+    def prepare(self, presence: Presence) -> None:
+        """Encode ahead a presence that will probably be taken, as this very object, at a known instant."""
+        entry = self.entry(presence.person)
+        entry.prepared = (presence, {level: encode(presence, level) for level in entry.shown})
+
     def change(self, presence: Presence, revision: int) -> list[Shown]:
         """Take a newer presence; returns the levels at which something can be seen of it, with new frames."""
         entry = self.entry(presence.person)
         entry.presence = presence
         n = self.n + 1
         changed = []
+        prepared, entry.prepared = entry.prepared, None
+        bodies = prepared[1] if prepared is not None and prepared[0] is presence else {}
         for level, shown in entry.shown.items():
-            body = encode(presence, level)
+            body = bodies.get(level) or encode(presence, level)
             if body != shown.body:
                 shown.set(n, revision, body)
                 changed.append(shown)
@@ -188,6 +206,8 @@ class Ledger:
             if before is None or after is None or before.groups != after.groups:
                 self.n += 1
                 moves[name] = Move(self.n, name, before, after)
+                if after is not None:
+                    self.entry(after.id).move(self.n)
         if isinstance(old, _Nobody):
             self._forgotten = self.n  # nobody can have seen less
         else:
@@ -201,23 +221,17 @@ class Ledger:
 
         -1: everybody. Who came and went is included only for a `since` that `remembers` knows.
         """
-        if since < 0:
-            found = [shown for shown in people if shown.frame]
-        else:
-            came, went = self.moved(view, since)
-            found = [
-                shown if shown.n > since else shown.again(came[shown.person], self.revision)
-                for shown in people
-                if shown.frame and (shown.n > since or shown.person in came)
-            ]
-            found += (Shown.gone(n, self.revision, person) for person, n in went.items())
+        found = [shown.first(self.revision) for shown in people if shown.placed > since and shown.frame]
+        if since >= 0:
+            left = self.departed(view, since)
+            found += (Shown.gone(n, self.revision, person) for person, n in left.items())
         found.sort(key=attrgetter("n"))
         return found
 
-    def moved(self, view: View, since: int) -> tuple[dict[str, int], dict[str, int]]:
-        """Who came into the view and who left it since change `since`, with the number of the last move.
+    def departed(self, view: View, since: int) -> dict[str, int]:
+        """Who was in the view at change `since` and is not now, with the number of the last move.
 
-        Who left and came back did neither; who is in the directory, but of whom nothing is known, is not in the view.
+        Who is in the directory, but of whom nothing is known, is not in the view.
         """
         before: dict[str, Person | None] = {}
         last: dict[str, int] = {}
@@ -226,13 +240,11 @@ class Ledger:
                 break
             before[move.person] = move.old
             last.setdefault(move.person, move.n)
-        came: dict[str, int] = {}
-        went: dict[str, int] = {}
-        for person, old in before.items():
-            was, now = old is not None and view.admits(old), self._visible(view, person)
-            if was != now:
-                (came if now else went)[person] = last[person]
-        return came, went
+        return {
+            person: last[person]
+            for person, old in before.items()
+            if old is not None and view.admits(old) and not self._visible(view, person)
+        }
 
     def _visible(self, view: View, person: str) -> bool:
         """Whether the view has a document of that person."""

@@ -141,6 +141,7 @@ class Step:
     choose: Preferences | None = None
     dismiss: bool = False
     confirm: str | None = None
+    prepare: bool = False
 
 
 steps = st.builds(
@@ -151,6 +152,7 @@ steps = st.builds(
     choose=st.none() | preferences,
     dismiss=st.booleans(),
     confirm=st.none() | st.sampled_from(["hq", "legacy", "pbx"]),
+    prepare=st.booleans(),
 )
 
 
@@ -208,6 +210,8 @@ def test_feeding_facts_and_ticks_one_by_one_equals_composing_from_scratch(policy
     composer.set_people([PERSON], now)
     for step in program:
         then = now + step.after
+        if step.prepare and (coming := composer.next_deadline()) is not None:
+            composer.prepare(composer.unprepared(coming), coming)
         while (deadline := composer.next_deadline()) is not None and deadline <= then:
             just_before = deadline - timedelta(milliseconds=1)
             if just_before > now:
