@@ -71,7 +71,9 @@ class Server:
         self.store = await SqliteStore.open("sqlite://:memory:", self.clock)
         directory = People([Person(name, name=name, calendar="hq", mailbox=name) for name in self.names])
         self.hub.set_directory(directory)
-        self.picture = Picture(self.store, self.policy, self.clock, self.hub.publish, composed=self._composed)
+        self.picture = Picture(
+            self.store, self.policy, self.clock, self.hub.publish, composed=self._composed, prepare=self.hub.prepare
+        )
         self.picture.set_people(directory.everybody())
         self.task = asyncio.create_task(self.picture.run())
         await self.picture.synced.wait()

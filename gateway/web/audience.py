@@ -77,6 +77,17 @@ class Subscriber:
             backlog[person] = frame
         return before + len(frames) - len(backlog)
 
+    def take(self) -> Pending:
+        """Remove and return the oldest of the backlog, at most one batch."""
+        backlog = self.backlog
+        if len(backlog) <= BATCH:
+            self.backlog = {}  # a new one, because an emptied one keeps its room
+            return backlog
+        part = dict(islice(backlog.items(), BATCH))
+        for person in part:
+            del backlog[person]
+        return part
+
 
 class Audience:
     """At most CROWD subscribers of one view who were told the same so far, except the blocked ones.
@@ -126,11 +137,3 @@ class Audience:
         self.once = [shown for shown in self.once if shown.n > self.told]
         newest = {shown.person: shown for shown in due}
         return [shown for shown in due if newest[shown.person] is shown]
-
-
-def take(pending: Pending) -> Pending:
-    """Remove and return the oldest frames, at most one batch."""
-    part = dict(islice(pending.items(), BATCH))
-    for person in part:
-        del pending[person]
-    return part

@@ -14,7 +14,7 @@ from typing import Final
 
 from gateway.clock import Clock
 from gateway.web import frames
-from gateway.web.audience import Audience, Subscriber, take
+from gateway.web.audience import Audience, Subscriber
 from gateway.web.gallery import Gallery
 from gateway.web.ledger import Ledger, Shown
 from gateway.web.ports import Limits
@@ -27,8 +27,6 @@ BURST: Final = 0.5
 """Seconds a flush waits at most for the rest of a burst."""
 SLICE: Final = 0.005
 """Seconds of flushing after which everybody else gets a turn."""
-
-
 MANY: Final = 4
 """How many times cheaper it is to look at a person in an audience's list than to put one there."""
 
@@ -90,6 +88,15 @@ class Delivery:
             self._tasks = [asyncio.create_task(self._flush_forever()), asyncio.create_task(self._beat_forever())]
             for task in self._tasks:
                 task.add_done_callback(_report)
+
+    async def run(self) -> None:
+        """Flush and beat until `close`, in the caller's task group."""
+        self.start()
+        try:
+            await asyncio.gather(*self._tasks)
+        except asyncio.CancelledError:
+            if not self.closing.is_set():
+                raise
 
     def open(self, subscriber: Subscriber, head: bytes) -> None:
         """Begin a stream: `head` and then its backlog."""
@@ -178,7 +185,7 @@ class Delivery:
     def _drain(self, subscriber: Subscriber, head: bytes) -> None:
         """Write from the backlog until it is empty or the outlet is full; `head` goes in front of the first write."""
         while subscriber.backlog and not subscriber.blocked:
-            part = take(subscriber.backlog)
+            part = subscriber.take()
             batch = head + subscriber.audience.join(part.values())
             head = b""
             self.write(subscriber, batch)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Final
 
 from gateway.web.audience import CROWD, Audience, Outlet, Subscriber
 from gateway.web.ledger import Ledger, Move, Shown
 from gateway.web.ports import Directory, Reader
 from gateway.web.views import View
 
-REMEMBERED = 64
+REMEMBERED: Final = 64
 """Views of polls whose people are remembered until the directory changes."""
 
 
@@ -79,9 +80,11 @@ class Gallery:
 
     def _redraw(self, audience: Audience, changes: list[tuple[Move, bool]]) -> None:
         gone = {move.person for move, came in changes if not came}
-        for shown in [shown for shown in audience.shown if shown.person in gone]:
-            audience.shown.remove(shown)
-            shown.audiences.remove(audience)
+        if gone:
+            for shown in audience.shown:
+                if shown.person in gone:
+                    shown.audiences.remove(audience)
+            audience.shown = [shown for shown in audience.shown if shown.person not in gone]
         revision = self._ledger.revision
         for move, came in changes:
             if came:
@@ -89,7 +92,7 @@ class Gallery:
                 audience.shown.append(shown)
                 shown.audiences.append(audience)
                 if shown.frame:
-                    audience.once.append(shown.again(move.n, revision))
+                    audience.once.append(shown.first(revision))
             else:
                 audience.once.append(Shown.gone(move.n, revision, move.person))
         self.watching += 2 * sum(came for _, came in changes) - len(changes)

@@ -7,7 +7,7 @@ share an audience (`gallery`), and one that cannot keep up has at most one frame
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -59,6 +59,8 @@ class Hub:
         self._gallery = Gallery(self._ledger, process)
         self._delivery = Delivery(clock, limits, random, self._ledger, self._gallery)
         self._revised = asyncio.Event()
+        self.on_watch: Callable[[Sequence[str]], None] = lambda people: None
+        """Called with people whom nobody watched until now, or nobody for a while; `watched` tells of them already."""
 
     @property
     def revision(self) -> int:
@@ -74,6 +76,11 @@ class Hub:
     def stats(self) -> Stats:
         """Counters since the start."""
         return self._delivery.stats
+
+    def prepare(self, presences: Iterable[Presence]) -> None:
+        """Encode ahead what `publish` will be given as these very objects, so that an edge costs less when it comes."""
+        for presence in presences:
+            self._ledger.prepare(presence)
 
     def publish(self, changes: Iterable[Presence], revision: int, *, more: bool = False) -> None:
         """Take changed presences, true at that store revision.
@@ -102,28 +109,34 @@ class Hub:
         entry = self._ledger.listed(person)
         if entry is None:
             return None
-        entry.polled = self._clock.monotonic()
+        now = self._clock.monotonic()
+        before, entry.polled = entry.polled, now
+        if now - before > POLLED:
+            self.on_watch([person])
         return entry.at(level).doc()
 
     def snapshot(self, view: View, since: str | None) -> Delta:
         """What a view shows now, or what changed in it since the id of an earlier answer or event."""
         start = self._resume(view, since)
         after = -1 if start is None else start
-        came, went = ({}, {}) if start is None else self._ledger.moved(view, start)
         now = self._clock.monotonic()
-        docs, present = [], set()
+        docs, present, begun = [], set(), []
         for person in self._gallery.people(view):
             entry = self._ledger.entry(person)
+            if now - entry.polled > POLLED:
+                begun.append(person)
             entry.polled = now
             shown = entry.at(view.level(person))
             if shown.frame:
                 present.add(person)
-                if shown.n > after or person in came:
+                if shown.placed > after:
                     docs.append(shown.body)
+        if begun:
+            self.on_watch(begun)
         return Delta(
             docs=docs,
             missing=[person for person in view.people or () if person not in present],
-            gone=sorted(went),
+            gone=[] if start is None else sorted(self._ledger.departed(view, start)),
             id=str(StreamId(self.process, view.key, self._ledger.n, self.revision)),
             reset=start is None and bool(since),
         )
@@ -215,6 +228,10 @@ class Hub:
         """The outlet is empty again."""
         self._delivery.resume(subscriber)
 
+    async def run(self) -> None:
+        """Deliver until `close`, or until cancelled; whatever goes wrong in there is a bug and is raised here."""
+        await self._delivery.run()
+
     async def close(self, drain: float) -> None:
         """Say `bye` to all and end the streams spread over `drain` seconds; waiting polls return at once."""
         await self._delivery.close(drain)
@@ -222,10 +239,14 @@ class Hub:
     def _join(self, view: View, outlet: Outlet, still_valid: Callable[[Reader], bool] | None) -> Subscriber:
         """Into an audience with nothing due: what little is due to the newest one is sent first."""
         self._delivery.start()
+        begun = [person for person in self._gallery.people(view) if not self.watched(person)]
         audience = self._gallery.newest(view)
         if audience is not None and not audience.rest:
             self._delivery.send(audience, self._ledger.n)
-        return self._gallery.admit(view, outlet, still_valid)
+        subscriber = self._gallery.admit(view, outlet, still_valid)
+        if begun:
+            self.on_watch(begun)
+        return subscriber
 
     def _resume(self, view: View, since: str | None) -> int | None:
         """The change number to go on from; None if there is none or it is of no use."""

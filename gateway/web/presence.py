@@ -112,6 +112,7 @@ async def _changes(request: web.Request, view: View, since: str) -> web.Response
     hub = request.app[SERVICES].hub
     wish = wait_wish(request.headers.getall("Prefer", ()))
     if wish is None:
+        await hub.reached(since)
         return _listed(hub.snapshot(view, since), gone=True)
     with request.app[SEATS].taken_by(request[READER]):
         delta = await hub.wait_view(view, since, wish)

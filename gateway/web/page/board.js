@@ -57,7 +57,7 @@ export function choose(text) {
   for (const [id, shown] of documents) {
     for (const card of cards.get(id)) card.root.hidden = !chosen(card, shown);
   }
-  for (const section of sections.values()) tally(section);
+  count();
 }
 
 export function clear() {
@@ -76,8 +76,12 @@ function draw() {
   const news = [...waiting];
   waiting.clear();
   for (const [id, shown] of news) shown ? show(id, shown) : remove(id);
-  $("empty").hidden = documents.size > 0;
+  count();
+}
+
+function count() {
   for (const section of sections.values()) tally(section);
+  $("empty").hidden = [...sections.values()].some((section) => !section.root.hidden);
 }
 
 function show(id, shown) {
@@ -114,7 +118,7 @@ function sectionOf(group) {
     const count = document.createElement("span");
     const list = document.createElement("ul");
     count.className = "count";
-    heading.append(group, count);
+    heading.append(group, " ", count);
     root.append(heading, list);
     // Those without a group come last.
     insert($("board"), root, (group === OTHERS ? "1" : "0") + group);
@@ -177,7 +181,7 @@ function fill(card, shown) {
   set(card.root, "data-reach", shown.reach);
   card.root.classList.toggle("stale", stale.length > 0);
   const marks = [];
-  if (shown.reach === "do_not_disturb") marks.push(["dnd", "Do not disturb"]);
+  if (shown.reach === "do_not_disturb" && effective.state !== "do_not_disturb") marks.push(["dnd", "Do not disturb"]);
   for (const [kind, component] of stale) marks.push(["old", `${kind} as of ${hour(component.as_of)}`]);
   const key = JSON.stringify(marks);
   if (card.marked !== key) {
@@ -193,12 +197,15 @@ function fill(card, shown) {
 }
 
 function details(shown) {
-  const { effective } = shown;
+  const { effective, components } = shown;
   const parts = [];
-  if (shown.tooltip && shown.tooltip !== effective.label) parts.push(shown.tooltip);
+  // Not what the label says already; "Online" alone is the availability's word for "Available".
+  const known = [effective.label, components?.availability?.label];
+  if (shown.tooltip && !known.includes(shown.tooltip)) parts.push(shown.tooltip);
   if (effective.since) parts.push(`since ${hour(effective.since)}`);
-  if (effective.until) parts.push(`until ${hour(effective.until)}`);
+  if (effective.until && effective.until !== shown.next?.at) parts.push(`until ${hour(effective.until)}`);
   if (shown.next) parts.push(`then ${shown.next.effective.label} at ${hour(shown.next.at)}`);
+  if (components?.calendar?.state === "unknown") parts.push("calendar unknown");
   return parts.join(" · ");
 }
 

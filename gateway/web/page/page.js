@@ -11,6 +11,7 @@ let retries = 0;
 let retryTimer = 0;
 let healthTimer = 0;
 let greeting = 0;
+let patience = 2_500; // milliseconds until the strip asks again about calendars that were not read yet, doubled each time
 
 // Talking to the gateway
 
@@ -54,7 +55,10 @@ async function begin() {
   } catch {
     return again("The gateway cannot be reached.");
   }
-  if (directory.status === 401) return ask("");
+  if (directory.status === 401) {
+    const ended = (directory.problem || {}).code === "auth.session_ended";
+    return ask(ended ? "Your session has ended. Please sign in again." : "");
+  }
   if (directory.status === 403) return ask((directory.problem || {}).title || "You may not watch presence.");
   if (directory.status !== 200) return again("The gateway cannot answer now.");
   introduce(directory.found);
@@ -157,6 +161,7 @@ function disconnected(reason) {
 
 async function health() {
   clearTimeout(healthTimer);
+  let unread = false;
   try {
     const servers = await call("v1/calendars");
     if (!servers.ok) {
@@ -166,10 +171,13 @@ async function health() {
     const lines = await Promise.all(servers.value.calendars.map(line));
     $("health").replaceChildren(...lines);
     $("health").hidden = lines.length === 0;
+    unread = lines.some((node) => node.classList.contains("unread"));
   } catch {
     // The stream tells about a lost connection.
   }
-  healthTimer = setTimeout(health, 60_000);
+  // What has not been read yet will be soon; what never is must not cost much.
+  patience = unread ? Math.min(60_000, patience * 2) : 2_500;
+  healthTimer = setTimeout(health, unread ? patience : 60_000);
 }
 
 async function line(server) {
@@ -179,12 +187,15 @@ async function line(server) {
   for (const box of boxes.found) {
     if (box.code && !FINE.has(box.code)) refused.set(box.code, (refused.get(box.code) || 0) + 1);
   }
+  const waiting = boxes.found.filter((box) => box.code === "pending").length;
   const own = server.code && !FINE.has(server.code) ? [server.code] : [];
   const counts = [...refused].sort((a, b) => b[1] - a[1]).map(([code, count]) => `${count} × ${code}`);
   const node = document.createElement("p");
   const troubles = [...own, ...counts];
   node.className = troubles.length ? "bad" : "good";
-  node.textContent = `${name}: ${troubles.length ? troubles.join(", ") : "all mailboxes answer"}`;
+  if (waiting) node.classList.add("unread");
+  const said = waiting ? [...troubles, `${waiting} not read yet`] : troubles;
+  node.textContent = `${name}: ${said.length ? said.join(", ") : "all mailboxes answer"}`;
   if (server.remedy) node.title = server.remedy;
   return node;
 }
