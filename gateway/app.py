@@ -42,6 +42,8 @@ SPARE_ERASURES: Final = 10
 """So many people may leave the directory at once without a second thought …"""
 ERASE_AT_MOST: Final = 0.2
 """… and beyond that only this share of everybody known: more looks like a broken file, and is kept."""
+ERASE_EVERY: Final = 60.0
+"""Seconds between two looks for what is remembered of people who left."""
 
 log = structlog.get_logger()
 
@@ -59,6 +61,7 @@ class Gateway:
         self._view: View | None = None
         self._calendars: Calendars | None = None
         self._ingest: Ingest | None = None
+        self._readings: Readings | None = None
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
         """Serve until `stop` is set. Raises ConfigError and StoreError when it cannot start."""
@@ -73,21 +76,23 @@ class Gateway:
     async def _serve(self, store: MeteredStore, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         clock, metrics = self._clock, self._metrics
         view = self._view = View(
-            store, self.settings.config.policy(), clock, self._publish, self._chosen, self._composed
+            store, self.settings.config.policy(), clock, self._publish, self._chosen, self._composed, self._hub.prepare
         )
-        readings = Readings(store, view, clock)
+        readings = self._readings = Readings(store, view, clock)
         guard = LogonGuard(store, view, clock)
         self._ingest = Ingest(store, view, clock)
         calendars = self._calendars = Calendars(
             self.settings.config, view, readings, guard, clock, self._hub.watched, self._random, metrics
         )
+        self._hub.on_watch = calendars.watch
         metrics.registry.register(Census(lambda: self._hub.stats, calendars.sources, clock))
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(view.run(), name="view")]
+            running = [tasks.create_task(view.run(), name="view"), tasks.create_task(self._hub.run(), name="hub")]
             self._set_people()
             await view.synced.wait()
             await self._erase_strangers()
             running.append(tasks.create_task(calendars.run(), name="calendars"))
+            running.append(tasks.create_task(self._erase_now_and_then(), name="erasure"))
             async with self._listening(Operations(view, calendars, clock)):
                 gc.collect()
                 gc.freeze()
@@ -160,10 +165,17 @@ class Gateway:
         if self._calendars is not None:
             self._calendars.set_people(people.everybody())
 
+    async def _erase_now_and_then(self) -> None:
+        """What was under way while its person left is stored after the erasure; it goes with the next one."""
+        while True:
+            await self._clock.sleep(ERASE_EVERY)
+            await self._erase_strangers()
+
     async def _erase_strangers(self) -> None:
         """Erase who left the directory, unless so many left that the file looks broken."""
         assert self._view is not None
         assert self._ingest is not None
+        assert self._readings is not None
         strangers = self._view.composer.strangers()
         known = len(strangers) + len(self.settings.people)
         if len(strangers) > max(SPARE_ERASURES, ERASE_AT_MOST * known):
@@ -171,6 +183,7 @@ class Gateway:
             return
         for person in strangers:
             try:
+                await self._readings.forget(person)
                 await self._ingest.erase(person)
             except StoreError as error:
                 log.error("people.erasure.failed", code=error.code)
@@ -234,15 +247,23 @@ async def serve(path: Path) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, again.set)
-    async with asyncio.TaskGroup() as tasks:
-        reloading = tasks.create_task(_at_every(again, reload))
-        alive = tasks.create_task(_stay_alive(notifier, clock))
-        try:
-            await gateway.run(stop, lambda: notifier.ready(f"listening at {gateway.url}"))
-        finally:
-            notifier.stopping()
-            reloading.cancel()
-            alive.cancel()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(_stay_alive(notifier, clock))]
+
+            def ready() -> None:
+                """From here on there is something to reload; a signal that came earlier is not lost."""
+                notifier.ready(f"listening at {gateway.url}")
+                running.append(tasks.create_task(_at_every(again, reload)))
+
+            try:
+                await gateway.run(stop, ready)
+            finally:
+                notifier.stopping()
+                for task in running:
+                    task.cancel()
+    except ExceptionGroup as group:
+        raise _cause(group) from None
     return 0
 
 

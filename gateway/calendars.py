@@ -21,6 +21,7 @@ from gateway.metrics import Metrics
 from gateway.reading import Readings
 from gateway.reasons import REASONS
 from gateway.sources import SOURCES, Calendar, Guard, MailboxHealth, ServerHealth
+from gateway.sources.backoff import RetryBudget
 from gateway.sources.calendar import CalendarSettings, CalendarSource
 from gateway.sources.ews.settings import EwsSettings
 from gateway.view import View
@@ -50,6 +51,7 @@ class Calendars:
         self._clock = clock
         self._dirty = asyncio.Event()
         self._people: tuple[Person, ...] = ()
+        budget = RetryBudget()
         self.sources = {
             name: CalendarSource(
                 name,
@@ -66,6 +68,7 @@ class Calendars:
                 ),
                 watched=watched,
                 random=random,
+                budget=budget,
             )
             for name, section in config.calendars.items()
         }
@@ -78,6 +81,16 @@ class Calendars:
     def chosen(self, person: str) -> None:
         """That person's preferences changed, consent perhaps among them."""
         self._dirty.set()
+
+    def watch(self, people: Iterable[str]) -> None:
+        """Somebody began to watch these people."""
+        by_source: dict[str, list[str]] = {}
+        for person in people:
+            evidence = self._view.composer.evidence(person)
+            if evidence is not None and evidence.person.calendar in self.sources:
+                by_source.setdefault(evidence.person.calendar, []).append(person)
+        for name, watched in by_source.items():
+            self.sources[name].watch(watched)
 
     async def run(self) -> None:
         """Read until cancelled, each server in a task of its own."""
@@ -94,8 +107,7 @@ class Calendars:
     async def close(self) -> None:
         """Write what is confirmed, and leave every server in order."""
         await self._readings.flush(everything=True)
-        for source in self.sources.values():
-            await source.close()
+        await asyncio.gather(*(source.close() for source in self.sources.values()))
 
     async def _assign(self) -> None:
         """Tell each source its people; forget the schedules of everybody who no longer consents."""
@@ -159,7 +171,16 @@ def _server(health: ServerHealth) -> Mapping[str, Any]:
 
 
 def _mailbox(health: MailboxHealth) -> Mapping[str, Any]:
-    return {"person": health.person, "mailbox": health.mailbox, "mode": health.mode, **_state(health)}
+    fallback = REASONS.get(health.mode_code)
+    return {
+        "person": health.person,
+        "mailbox": health.mailbox,
+        "mode": health.mode,
+        "mode_since": timestamp(health.mode_since),
+        "mode_code": health.mode_code,
+        "mode_remedy": fallback.remedy if fallback is not None else "",
+        **_state(health),
+    }
 
 
 def _state(health: ServerHealth | MailboxHealth) -> Mapping[str, Any]:

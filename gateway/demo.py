@@ -107,6 +107,9 @@ ca_file = {jsonlib.dumps(str(simulator.ca_file))}
 refresh = "10s"
 background = "30s"
 zone = "Europe/Berlin"
+
+[limits]
+drain = "500ms"
 """,
         encoding="utf-8",
     )

@@ -14,7 +14,7 @@ from gateway.clock import Clock
 from gateway.core.evidence import opted_in
 from gateway.core.model import Fact, Kind, Schedule
 from gateway.errors import StoreUnavailable
-from gateway.records import bucket_of, confirmed_put, fact_key, fact_put
+from gateway.records import bucket_of, confirmed_key, confirmed_put, fact_key, fact_put
 from gateway.stores import Put, Store
 from gateway.view import View
 
@@ -56,9 +56,17 @@ class Readings:
 
     async def withdraw(self, source: str, person: str) -> None:
         """The calendar may no longer be read (right lost, mailbox gone, opted out): forget it."""
+        puts = self._unconfirmed(source, person)
         if (source, SCHEDULE) in self._view.composer.facts(person):
-            put = Put(fact_key(person, source, SCHEDULE), None)
-            await self._view.reached(await self._store.put([put]))
+            puts.append(Put(fact_key(person, source, SCHEDULE), None))
+        if puts:
+            await self._view.reached(await self._store.put(puts))
+
+    async def forget(self, person: str) -> None:
+        """Erase that this person's calendar was ever confirmed."""
+        puts = [put for source in self._view.composer.confirming(person) for put in self._unconfirmed(source, person)]
+        if puts:
+            await self._view.reached(await self._store.put(puts))
 
     async def run(self) -> None:
         """Write confirmations until cancelled."""
@@ -77,11 +85,12 @@ class Readings:
         if not due:
             return
         puts = [self._put(bucket) for bucket in due]
+        self._dirty.difference_update(due)  # what is confirmed while this is being written makes them dirty again
         try:
             await self._store.put(puts)
         except StoreUnavailable:
-            return  # the store tells of it itself; the buckets stay dirty
-        self._dirty.difference_update(due)
+            self._dirty.update(due)  # the store tells of it itself
+            return
         self._written.update(dict.fromkeys(due, steady))
 
     def _wanted(self, person: str) -> bool:
@@ -98,17 +107,30 @@ class Readings:
         ]
 
     def _confirm(self, source: str, person: str, at: datetime) -> None:
+        bucket = (source, bucket_of(person))
+        self._bucket(bucket)[person] = at
+        self._dirty.add(bucket)
+
+    def _unconfirmed(self, source: str, person: str) -> list[Put]:
+        """The person's bucket without the person, if it was in there."""
+        bucket = (source, bucket_of(person))
+        if self._bucket(bucket).pop(person, None) is None:
+            return []
+        self._dirty.add(bucket)  # should this write fail, the next flush makes up for it
+        return [self._put(bucket)]
+
+    def _bucket(self, bucket: tuple[str, int]) -> dict[str, datetime]:
+        """The bucket's confirmations, what was in the store at the start included."""
+        source, _ = bucket
         if source not in self._seeded:
             self._seeded.add(source)
             for known, confirmed in self._view.composer.confirmed(source).items():
                 self._confirmed.setdefault((source, bucket_of(known)), {})[known] = confirmed
-        bucket = (source, bucket_of(person))
-        self._confirmed.setdefault(bucket, {})[person] = at
-        self._dirty.add(bucket)
+        return self._confirmed.setdefault(bucket, {})
 
     def _put(self, bucket: tuple[str, int]) -> Put:
-        """The bucket's confirmations, without people who are gone."""
+        """The bucket's confirmations, without people who are gone; nothing if nobody is left."""
         kept = self._confirmed[bucket]
         for person in [person for person in kept if not self._wanted(person)]:
             del kept[person]
-        return confirmed_put(*bucket, kept)
+        return confirmed_put(*bucket, kept) if kept else Put(confirmed_key(*bucket), None)

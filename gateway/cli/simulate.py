@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import signal
 import sys
@@ -23,11 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted, which is the ordinary end; the temporary directory is removed then."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return run_loop(_simulate(args))
-    except KeyboardInterrupt:
-        return 0
+    return run_loop(_simulate(args))
 
 
 async def _simulate(args: argparse.Namespace) -> int:
@@ -35,14 +32,21 @@ async def _simulate(args: argparse.Namespace) -> int:
 
     if args.directory is not None:
         args.directory.mkdir(parents=True, exist_ok=True)
-    try:
-        await script.run(
+    serving = asyncio.ensure_future(
+        script.run(
             _announce_json if args.json else _announce,
             size=args.people,
             port=args.port,
             directory=args.directory,
             lively=not args.no_script,
         )
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
+    try:
+        await serving
+    except asyncio.CancelledError:
+        return 0
     except OSError as error:
         raise GatewayError(
             f"the simulator cannot listen: {(error.strerror or str(error)).lower()}",
