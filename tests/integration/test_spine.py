@@ -5,24 +5,22 @@ Most of it lives on a clock of the test's own. What is labelled real time does n
 
 from __future__ import annotations
 
-import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from gateway.clock import Clock, SystemClock
 from gateway.core.document import timestamp
 from gateway.core.model import Block, Busy, Fact, Kind, Schedule
 from gateway.records import fact_put
+from gateway.stores import Change
 from gateway.stores.sqlite import SqliteStore
 from tests.clock import FakeClock
 from tests.story.office import ANN, BEN, STAFF, Office, open_office
 from tests.story.product import REFRESH, Files, Product, open_product, stored, write_files
 from tests.story.screen import Document, Screen
-from tests.story.waiting import until
+from tests.story.waiting import starved, until
 
 INTERVAL = REFRESH * 1.05
 """The longest time between two readings of a watched calendar: jitter is 2.5 % on either side."""
@@ -187,13 +185,21 @@ async def test_an_edge_reaches_500_people_within_100_milliseconds_in_real_time(t
         await until(lambda: all(map(knows, names)), clock, what="the knowledge of everybody's meeting")
         office.closes()
         assert clock.now() < start, "the machine was too slow to read 500 calendars before the edge"
-        told = len(screen.seen)
-        await until(lambda: len(screen.seen) >= told + len(names), clock, what="the edge")
+        told, hunger = len(screen.seen), starved()
+
+        def has_come() -> bool:
+            nonlocal hunger
+            if clock.now() < start:
+                hunger = starved()
+            return len(screen.seen) >= told + len(names)
+
+        await until(has_come, clock, what="the edge")
+        denied = starved() - hunger
         edge = screen.seen[told:]
         assert {seen.event.person for seen in edge} == set(office.people)
         late = [seen.at - start for seen in edge]
         assert min(late) >= timedelta(0)
-        assert max(late) <= EDGE
+        assert max(late) <= EDGE + denied, f"the machine kept the processor away for {denied}"
         assert all(screen.label(name) == "In a meeting" for name in names)
 
 
@@ -206,8 +212,7 @@ async def test_a_calendar_that_cannot_be_read_turns_stale_after_15_minutes(
         await clock.advance(INTERVAL)
         await screen.shows("ann", "In a meeting")
         office.closes()
-        before = (await gateway.api().get("/v1/calendars/hq/mailboxes"))["mailboxes"]
-        read = datetime.fromisoformat(next(each["last_success"] for each in before if each["person"] == ANN))
+        read = await confirmed(clock, gateway, ANN)
         await to_just_before(clock, read + timedelta(minutes=15))
         assert "stale" not in calendar(screen.document("ann") or {})
         await clock.advance(0.001)
@@ -219,6 +224,18 @@ async def test_a_calendar_that_cannot_be_read_turns_stale_after_15_minutes(
         await clock.advance(600)
         document = await screen.shows("ann", "In a meeting", where=lambda document: "stale" not in calendar(document))
         assert "as_of" not in calendar(document)
+
+
+async def confirmed(clock: FakeClock, gateway: Product, person: str) -> datetime:
+    """When a calendar was read for the last time, once that is in the store; what was read is written with a delay."""
+    api = gateway.api()
+    for _ in range(30):
+        health = (await api.get("/v1/calendars/hq/mailboxes"))["mailboxes"]
+        read = next(each["last_success"] for each in health if each["person"] == person)
+        if (await api.get(f"/v1/presence/{person}/why"))["calendar_confirmed"] == read:
+            return datetime.fromisoformat(read)
+        await clock.advance(5)
+    raise AssertionError("a reading was not confirmed within 150 s")
 
 
 async def test_a_calendar_not_read_for_a_day_is_unknown(clock: FakeClock, office: Office, gateway: Product) -> None:
@@ -316,7 +333,7 @@ async def test_who_leaves_the_directory_is_gone_and_everything_about_them_is_era
         await clock.advance(INTERVAL)
         await screen.shows("ben", "In a meeting")
         await api.phone("ben", "connected")
-        await api.session("ben", "available")
+        await api.session("ben", "available", expires_in=3600)
         await api.put(f"/v1/people/{BEN}/status", state="away")
         await api.prefers("ben", show_until=True)
         document = await screen.shows("ben", "On the phone", where=lambda document: document["next"] is None)
@@ -342,8 +359,46 @@ async def test_who_leaves_the_directory_is_gone_and_everything_about_them_is_era
         assert asked_for(office, BEN) == asked
     await gateway.stop()
     records = await stored(office.folder, clock)
-    assert [record.key for record in records if BEN in record.key or BEN.encode() in (record.value or b"")] == []
-    assert any(ANN in record.key for record in records)
+    assert mentioning(records, BEN) == []
+    assert mentioning(records, ANN)
+
+
+async def test_who_left_the_directory_while_the_gateway_was_down_is_erased_at_its_start(
+    clock: FakeClock, office: Office, gateway: Product
+) -> None:
+    """Even if all that is left is when the calendar was last confirmed."""
+    await clock.advance(1)
+    await gateway.has_read()
+    office.refuses("carla")
+    for _ in range(11):
+        await clock.advance(60)
+        await gateway.has_read()
+    await gateway.stop()
+    before = await stored(office.folder, clock)
+    assert mentioning(before, BEN)
+    gateway.files.write_people([ANN])
+    await gateway.start()
+    await gateway.stop()
+    after = await stored(office.folder, clock)
+    assert [mentioning(after, person) for person in office.people if person != ANN] == [[], [], []]
+    assert mentioning(after, ANN)
+
+
+def mentioning(records: Iterable[Change], person: str) -> list[str]:
+    """The records that tell anything of somebody."""
+    return [record.key for record in records if person in record.key or person.encode() in (record.value or b"")]
+
+
+async def test_whom_somebody_begins_to_watch_is_read_soon(clock: FakeClock, office: Office, gateway: Product) -> None:
+    """Nobody looks at a calendar older than the interval until its turn in the background comes."""
+    await gateway.has_read()
+    await clock.advance(INTERVAL + 5)
+    await office.books("ann", "08:00", "18:00")
+    began = clock.now()
+    async with gateway.screen("watch", "ann") as screen:
+        await clock.advance(3)
+        await screen.shows("ann", "In a meeting")
+        assert clock.now() - began <= timedelta(seconds=3 + AT_ONCE)
 
 
 async def test_a_mailbox_that_refuses_harms_nobody_else(clock: FakeClock, office: Office, gateway: Product) -> None:

@@ -86,7 +86,7 @@ async def open_office(
 ) -> AsyncIterator[Office]:
     """An office open for business; the other options are the simulator's."""
     world = World(clock.now)
-    options = {"auth": frozenset({"ntlm"}), "directory": folder} | exchange
+    options: dict[str, Any] = {"auth": frozenset({"ntlm"}), "directory": folder} | exchange
     async with Simulator(world, **options) as simulator:
         office = Office(clock, world, simulator, folder)
         office.employs(*people)

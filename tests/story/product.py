@@ -52,14 +52,15 @@ class Files:
         entries = []
         for person in people:
             group = "sales" if person.startswith(("ann@", "ben@")) else "service"
-            entry = {"id": person, "name": person.partition("@")[0].title(), "groups": [group]} | fields
-            entries.append(_table("[[person]]", entry | ({"calendar": "hq"} if calendar else {})))
+            entry: dict[str, object] = {"id": person, "name": person.partition("@")[0].title(), "groups": [group]}
+            entry |= {"calendar": "hq"} if calendar else {}
+            entries.append(_table("[[person]]", entry | fields))
         (self.folder / "people.toml").write_text("\n".join(entries), encoding="utf-8")
 
 
 def write_files(folder: Path, people: Sequence[str], exchange: Simulator | None = None, **presence: object) -> Files:
     """Write all files; without an `exchange` nobody has a calendar. `presence` is the section of that name."""
-    tables = {
+    tables: dict[str, Mapping[str, object]] = {
         "[server]": {"listen": "127.0.0.1:0"},
         "[store]": {"url": "sqlite:state.db"},
         "[presence]": {"calendar_opt_in": True} | presence,

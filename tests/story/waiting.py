@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
 
 from gateway.clock import Clock
 from tests.clock import FakeClock
 
-CREEP = 0.01
+CREEP = 0.001
 """Simulated seconds by which a test's own clock moves in each step of waiting: pauses between two writes of a stream
 end only with it."""
 STEP = 0.005
@@ -24,3 +27,14 @@ async def until(happened: Callable[[], bool], clock: Clock, *, within: float = 1
         if isinstance(clock, FakeClock):
             await clock.advance(CREEP)
         await asyncio.sleep(STEP)
+
+
+def starved() -> timedelta:
+    """How long this thread was ready to run and got no processor, since it began; nothing if nobody counts that.
+
+    Bounds in real time are the program's: what a busy machine adds to them is measured, not guessed.
+    """
+    nanoseconds = 0
+    with suppress(OSError):  # https://docs.kernel.org/scheduler/sched-stats.html
+        nanoseconds = int(Path("/proc/thread-self/schedstat").read_text().split()[1])
+    return timedelta(microseconds=nanoseconds // 1000)

@@ -55,7 +55,7 @@ class Witness:
             make(simulator, *arguments, **options)
             self.watch(simulator)
 
-        Simulator.__init__ = watched  # type: ignore[method-assign]
+        Simulator.__init__ = watched  # type: ignore[assignment, method-assign]
 
     def hear(self, entries: Iterable[Entry]) -> None:
         """Judge requests that another process's simulator tells of."""
