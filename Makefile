@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 # Debian packages the tests need beside Python: what is missing is installed, as root or by sudo.
-APT_PACKAGES := chromium
+APT_PACKAGES := chromium curl
 
 BENCHES := store_put storm
 
