@@ -9,13 +9,18 @@ script (`faults`) and writes down what it saw (`journal`).
         client.connect(exchange.ews_url, trust=exchange.ca_file)
         exchange.faults.add("status", status=503, retry_after=1, count=1)
         assert not exchange.journal.writes(by=exchange.service_account)
+
+Streaming notifications: `exchange.ews.options.streams` has the switches, `exchange.ews.subscriptions.live` what
+is subscribed, `exchange.journal.streams` what went out and when; `end_streams` and `restart_subscriptions` are
+the outages of that side.
 """
 
 from gateway.simulator.certificates import Authority, Issued
-from gateway.simulator.ews import EwsFace, EwsOptions
+from gateway.simulator.ews import EwsFace, EwsOptions, StreamOptions
 from gateway.simulator.faults import ACTIONS, BadRule, Faults, Rule
 from gateway.simulator.journal import Entry, Journal
 from gateway.simulator.server import Simulator
+from gateway.simulator.stream_journal import Emission, StreamJournal, StreamRecord
 from gateway.simulator.world import Appointment, Busy, Mailbox, Right, World
 
 __all__ = [
@@ -24,6 +29,7 @@ __all__ = [
     "Authority",
     "BadRule",
     "Busy",
+    "Emission",
     "Entry",
     "EwsFace",
     "EwsOptions",
@@ -34,5 +40,8 @@ __all__ = [
     "Right",
     "Rule",
     "Simulator",
+    "StreamJournal",
+    "StreamOptions",
+    "StreamRecord",
     "World",
 ]

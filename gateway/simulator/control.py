@@ -6,15 +6,20 @@ Below that base:
 
 - GET `/state`: people, their appointments (no subjects), faults, locked accounts, counters
 - GET `/journal`: the newest requests, `?limit=100`
+- GET `/streams`: live subscriptions, and the newest streams (`?limit=100`; those with `ended_s` null are open)
 - POST `/book` `{"person", "start", "end", "busy"?, "subject"?, "location"?, "all_day"?, "sensitivity"?}`:
   201 and `{"item_id"}`
 - POST `/move` `{"item_id", "start", "end"}`; POST `/change` `{"item_id", …fields as in book}`;
   POST `/delete` `{"item_id"}`
 - POST `/people` `{"person", "name"?, "zone"?, "calendar_name"?}`: a new mailbox
 - POST `/mailbox` `{"person", "fault"}`: an EWS error code makes the mailbox fail, null makes it healthy
-- POST `/rights` `{"person", "caller", "right"}` with a right from `NONE` to `OWNER`, or `{"impersonation": caller}`
+- POST `/rights` `{"person", "caller", "right"}` with a right from `NONE` to `OWNER`, or `{"impersonation": caller}`,
+  or `{"person", "exempt"}`: true, and nobody may act as the owner of that mailbox
 - POST `/account` `{"account", "locked"?, "password"?}`: locks, unlocks, changes a password
 - POST `/faults` `{"action", …}`: adds a rule (see `faults.ACTIONS`); `{"clear": true}` removes all, a number one
+- POST `/options` `{"streams": {"heartbeat": "status", …}, "times": "utc", …}`: switches of the EWS face
+- POST `/streams` `{"end", "mailbox"?}`: ends streams, all or of one mailbox: `closed`, `not_found`, `close` or `reset`
+- POST `/restart` `{"streams"?}`: every subscription is forgotten; open streams `close`, `reset`, `not_found` or `deaf`
 - POST `/listening` `{"on"}`: false is an outage (connections end, new ones are refused), true its end
 
 Times are RFC 3339 with an offset. Faulty input is 400 (404 for people, items and accounts that are not
@@ -29,11 +34,14 @@ import secrets
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from aiohttp import web
 
+from gateway.simulator.ews import SERVERS
 from gateway.simulator.logon import UnknownAccount
+from gateway.simulator.streaming import End, Restart
+from gateway.simulator.switches import set_switches
 from gateway.simulator.world import Busy, Mailbox, NoSuchItem, NoSuchMailbox, Right
 
 if TYPE_CHECKING:
@@ -63,6 +71,9 @@ class Control:
             "rights": self._rights,
             "account": self._account,
             "faults": self._faults,
+            "options": self._options,
+            "streams": self._end_streams,
+            "restart": self._restart,
         }
 
     @property
@@ -109,6 +120,8 @@ class Control:
                 return 200, self._state()
             if what == "journal":
                 return 200, self._journal(int(request.query.get("limit", "100")))
+            if what == "streams":
+                return 200, self._streams(int(request.query.get("limit", "100")))
             return 404, {"error": "not found"}
         if request.method != "POST" or what not in (*self._posts, "listening"):
             return 404, {"error": "not found"}
@@ -132,6 +145,14 @@ class Control:
     def _journal(self, limit: int) -> list[dict[str, object]]:
         newest = list(self._simulator.journal)[-limit:] if limit > 0 else []
         return [{**asdict(entry), "at": _stamp(entry.at), "properties": sorted(entry.properties)} for entry in newest]
+
+    def _streams(self, limit: int) -> dict[str, object]:
+        newest = list(self._simulator.journal.streams)[-limit:] if limit > 0 else []
+        live = self._simulator.ews.subscriptions.live
+        return {
+            "subscriptions": [{"id": each.id, "mailbox": each.address, "waiting": len(each.queue)} for each in live],
+            "streams": [asdict(record) for record in newest],
+        }
 
     def _book(self, body: Body) -> Answer:
         fields = _only(body, "busy", "subject", "location", "all_day", "sensitivity", also=_BOOKED)
@@ -168,6 +189,9 @@ class Control:
         if "impersonation" in body:
             self._simulator.world.allow_impersonation(str(body["impersonation"]))
             return _DONE
+        if "exempt" in body:
+            self._simulator.world.exempt(str(body["person"]), exempt=bool(body["exempt"]))
+            return _DONE
         right = str(body["right"]).upper()
         if right not in Right.__members__:
             raise ValueError(f"'right' may be {', '.join(Right.__members__)}")
@@ -190,6 +214,19 @@ class Control:
             return _DONE
         action = str(body.pop("action"))
         return 201, self._simulator.faults.add(action, **body).as_json()
+
+    def _options(self, body: Body) -> Answer:
+        _choice(body.get("server", self._simulator.ews.options.server), tuple(SERVERS))
+        set_switches(self._simulator.ews.options, body)
+        return _DONE
+
+    def _end_streams(self, body: Body) -> Answer:
+        how = _choice(body["end"], get_args(End))
+        return 200, {"ended": self._simulator.end_streams(how, str(body.get("mailbox", "")))}
+
+    def _restart(self, body: Body) -> Answer:
+        self._simulator.restart_subscriptions(_choice(body.get("streams", "close"), get_args(Restart)))
+        return _DONE
 
     async def _listening(self, body: Body) -> Answer:
         if body["on"]:
@@ -221,6 +258,12 @@ def _person(mailbox: Mailbox, fault: str | None) -> dict[str, object]:
         "fault": fault,
         "appointments": appointments,
     }
+
+
+def _choice(value: object, choices: tuple[Any, ...]) -> Any:
+    if value not in choices:
+        raise ValueError(f"{value!r} is none of {', '.join(choices)}")
+    return value
 
 
 def _only(body: Body, *names: str, also: tuple[str, ...]) -> Body:

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 Value = str | int | float | bool
 
@@ -43,12 +43,22 @@ def _text(default: str | None = None, *choices: str) -> Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What a rule can do: one sentence, and its parameters."""
+    """What a rule can do: one sentence, its parameters, and what it happens to: a request, one envelope of a
+    stream, or the news of one mailbox.
+    """
 
     meaning: str
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    to: Literal["request", "envelope", "news"] = "request"
 
 
+def _at(**more: Parameter) -> Mapping[str, Parameter]:
+    """Parameters of what happens to an envelope; `at` says which kind, any but the first if it does not."""
+    kinds = ("later", "any", "hello", "news", "heartbeat", "closed")
+    return {"at": _text("later", *kinds), **more}
+
+
+STREAM = "GetStreamingEvents"
 STATUSES = (400, 401, 403, 404, 405, 413, 429, 440, 449, 456, 500, 501, 502, 503, 504)
 
 # Sizes are bytes, durations seconds, back-off milliseconds as on the wire.
@@ -98,6 +108,38 @@ ACTIONS: Mapping[str, Action] = MappingProxyType(
         "stop_listening": Action(
             "all connections end, and there are no new ones until the listener is switched on again",
         ),
+        "stream_cut": Action(
+            "the stream ends after a part of the envelope: closed, by TCP reset, or as if that were the body",
+            _at(part=_number(0.5), end=_text("close", "close", "reset", "body")),
+            "envelope",
+        ),
+        "stream_silent": Action(
+            "the envelope is kept back and not a byte follows it, until the client goes or the fault is cleared",
+            _at(),
+            "envelope",
+        ),
+        "stream_malformed": Action("the envelope has one end tag missing", _at(), "envelope"),
+        "stream_oversized": Action(
+            "the envelope is blown up with blanks to this size", _at(size=_whole(5 << 20)), "envelope"
+        ),
+        "stream_endless": Action(
+            "the envelope comes again and again, or its inside does and it never ends; seconds between",
+            _at(repeat=_text("envelope", "envelope", "inside"), seconds=_number(0.0)),
+            "envelope",
+        ),
+        "stream_error": Action(
+            "an error takes the place of the envelope; it may blame the subscriptions (of the rule's mailbox, "
+            "else all), forget them, and leave the stream open if its status is OK",
+            _at(
+                code=_text("ErrorMissedNotificationEvents"),
+                blame=Parameter((bool,), False),
+                forget=Parameter((bool,), False),
+                status=_text("Closed", "Closed", "OK", ""),
+            ),
+            "envelope",
+        ),
+        "stream_closed": Action("the server closes the stream in good order instead", _at(), "envelope"),
+        "stream_lost": Action("news of a mailbox gets lost on the way", {}, "news"),
     }
 )
 
@@ -108,7 +150,8 @@ class Rule:
 
     The first `skip` matching requests pass, then every `every`-th one is hit, `count` times in all (None: for
     ever). Rules act on requests that are logged on; with `before_logon` on every request, before its
-    credentials are looked at. `delay` seconds pass before any action.
+    credentials are looked at. `delay` seconds pass before any action. Actions on streams count envelopes, or
+    news, where the others count requests.
     """
 
     action: str
@@ -142,6 +185,11 @@ class Rule:
             self.hits += 1
             self.acted.set()
         return due
+
+    @property
+    def happens_to(self) -> str:
+        """A request, one envelope of a stream, or the news of one mailbox."""
+        return ACTIONS[self.action].to
 
     def text(self, name: str) -> str:
         """A text parameter, or its default."""
@@ -212,8 +260,18 @@ class Faults:
 
     def pick(self, operation: str, mailboxes: tuple[str, ...], *, logged_on: bool) -> Rule | None:
         """The rule for one request, if any; asked twice, before and after its logon."""
-        takers = (rule for rule in self._rules if rule.takes(operation, mailboxes, logged_on=logged_on))
-        return next(takers, None)
+        rules = (rule for rule in self._rules if rule.happens_to == "request")
+        return next((rule for rule in rules if rule.takes(operation, mailboxes, logged_on=logged_on)), None)
+
+    def pick_envelope(self, kind: str, mailboxes: tuple[str, ...]) -> Rule | None:
+        """The rule for one envelope of a stream, if any: its kind, and whom it or its stream is about."""
+        rules = (rule for rule in self._rules if rule.happens_to == "envelope" and _is_at(rule.text("at"), kind))
+        return next((rule for rule in rules if rule.takes(STREAM, mailboxes, logged_on=True)), None)
+
+    def loses(self, mailbox: str) -> bool:
+        """Whether the news of a mailbox that is about to be sent gets lost."""
+        rules = (rule for rule in self._rules if rule.happens_to == "news")
+        return any(rule.takes(STREAM, (mailbox,), logged_on=True) for rule in rules)
 
     def as_json(self) -> list[dict[str, object]]:
         """All rules, as the control endpoint shows them."""
@@ -223,6 +281,11 @@ class Faults:
     def rules(self) -> tuple[Rule, ...]:
         """The rules in force."""
         return tuple(self._rules)
+
+
+def _is_at(wanted: str, kind: str) -> bool:
+    first = kind == "hello"
+    return wanted in (kind, "any") or (wanted == "later" and not first)
 
 
 def _checked(action: str, fields: Mapping[str, Value | None]) -> Rule:

@@ -17,12 +17,15 @@ from email.utils import format_datetime
 from aiohttp import HttpVersion11, web
 from aiohttp.web_protocol import RequestHandler
 
-from gateway.simulator.ews import Asked, EwsFace
+from gateway.simulator.ews import Affinity, Asked, EwsFace, Reply
+from gateway.simulator.ews.backends import OVERRIDE_COOKIE
 from gateway.simulator.ews.soap import Fault, NotXml
 from gateway.simulator.faults import Faults, Rule
 from gateway.simulator.journal import Entry, Journal
 from gateway.simulator.logon import Connection, Gate, Outcome
 from gateway.simulator.misbehaviour import Gone, Scene, html, perform
+from gateway.simulator.stream_journal import StreamRecord
+from gateway.simulator.streaming import StreamResponse, Streams
 
 EWS_PATH = "/EWS/Exchange.asmx"
 BODY_LIMIT = 10 << 20
@@ -54,6 +57,13 @@ class Request:
         acting = self.asked.impersonated if self.asked else None
         return (*self.mailboxes, acting) if acting else self.mailboxes
 
+    @property
+    def affinity(self) -> Affinity:
+        """Where it wants to go."""
+        headers = self.http.headers
+        prefer = headers.get("X-PreferServerAffinity", "").casefold() == "true"
+        return Affinity(headers.get("X-AnchorMailbox", ""), prefer, self.http.cookies.get(OVERRIDE_COOKIE))
+
 
 @dataclass(slots=True)
 class Front:
@@ -63,7 +73,9 @@ class Front:
     gate: Gate
     faults: Faults
     journal: Journal
+    streams: Streams
     now: Callable[[], datetime]
+    monotonic: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
     stop_listening: Callable[[], None]
     compress: bool
@@ -90,9 +102,11 @@ class Front:
         try:
             response = await self._respond(request, outcome, rule, headers, too_large=body is None)
             status = 0 if isinstance(response, Gone) else response.status
-            return response
         finally:
             self.journal.record(self._entry(request, outcome, rule, status))
+        if isinstance(response, StreamResponse):
+            return await self.streams.serve(http, response, self._stream_record(request, outcome, response))
+        return response
 
     def _connection(self, protocol: RequestHandler) -> Connection:
         """What is remembered of the connection; those that are closed are forgotten."""
@@ -133,7 +147,7 @@ class Front:
             rule,
             request.operation,
             len(request.mailboxes),
-            lambda: self.face.answer(request.body, outcome.caller).body,
+            lambda: self.face.answer(request.body, outcome.caller, request.affinity).body,
             headers,
             self.sleep,
             self.stop_listening,
@@ -147,7 +161,7 @@ class Front:
                 self.journal.failed_logon(outcome.account)
         return response
 
-    def _route(self, request: Request, caller: str) -> web.Response:
+    def _route(self, request: Request, caller: str) -> web.StreamResponse:
         if request.http.path.casefold() != EWS_PATH.casefold():
             return html(404, "404 - File or directory not found.")
         if request.http.method in ("GET", "HEAD"):
@@ -160,8 +174,14 @@ class Front:
             return html(415, "415 - Unsupported media type")
         return self._answer(request, caller)
 
-    def _answer(self, request: Request, caller: str) -> web.Response:
-        reply = self.face.answer(request.body, caller)
+    def _answer(self, request: Request, caller: str) -> web.StreamResponse:
+        reply = self.face.answer(request.body, caller, request.affinity)
+        response = self._whole(request, reply) if reply.stream is None else StreamResponse(reply, reply.stream)
+        for cookie in reply.cookies:
+            response.headers.add("Set-Cookie", cookie)
+        return response
+
+    def _whole(self, request: Request, reply: Reply) -> web.Response:
         accepted = request.http.headers.get("Accept-Encoding", "").casefold()
         packed = self.compress and reply.body and "gzip" in accepted
         body = gzip.compress(reply.body, compresslevel=1, mtime=0) if packed else reply.body
@@ -211,8 +231,22 @@ class Front:
             account=outcome.account,
             caller=outcome.caller,
             user_agent=http.headers.get("User-Agent", ""),
-            anchor=http.headers.get("X-AnchorMailbox", ""),
+            anchor=request.affinity.anchor,
+            prefers_affinity=request.affinity.prefer,
+            cookie=request.affinity.cookie or "",
             fault=rule.action if rule else "",
+            at_s=self.monotonic(),
+        )
+
+    def _stream_record(self, request: Request, outcome: Outcome, response: StreamResponse) -> StreamRecord:
+        return StreamRecord(
+            connection=request.connection.number,
+            caller=outcome.caller,
+            impersonated=request.asked.impersonated if request.asked else None,
+            anchor=request.affinity.anchor,
+            ids=tuple(response.stream.subscriptions),
+            mailboxes=response.stream.mailboxes,
+            opened_s=self.monotonic(),
         )
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from gateway.simulator.stream_journal import StreamJournal, most_within
+
 CAPACITY = 10_000
 
 # Operations that only read, or only open and close a subscription. Whatever is not in here counts as a write.
@@ -43,7 +45,8 @@ class Entry:
 
     `account` is the name it logged on with, `caller` whose that is, empty unless the password was right.
     `status` is 0 if no answer was given. `fault` is the action of the rule that hit it, `anchor` what it said
-    in X-AnchorMailbox, `view` the availability view it asked for.
+    in X-AnchorMailbox, `prefers_affinity` whether X-PreferServerAffinity was true, `cookie` its
+    X-BackEndOverrideCookie, `view` the availability view it asked for, `at_s` the simulator's monotonic time.
     """
 
     at: datetime
@@ -61,7 +64,10 @@ class Entry:
     caller: str = ""
     user_agent: str = ""
     anchor: str = ""
+    prefers_affinity: bool = False
+    cookie: str = ""
     fault: str = ""
+    at_s: float = 0.0
 
     @property
     def asks_content(self) -> bool:
@@ -83,6 +89,8 @@ class Journal:
         self._listeners: list[Callable[[Entry], None]] = []
         self.requests = 0
         self.connections = 0
+        self.streams = StreamJournal()
+        """What was streamed."""
         self.max_batch = 0
         """The largest number of mailboxes one request named."""
 
@@ -132,6 +140,11 @@ class Journal:
             for entry in self._entries
         )
 
+    def peak(self, operation: str, *, seconds: float = 1.0) -> int:
+        """Most requests of an operation that came within so many seconds of the monotonic time, of those kept."""
+        times = [entry.at_s for entry in self._entries if entry.operation == operation]
+        return most_within(sorted(times), seconds)
+
     def writes(self, by: str | None = None) -> list[Entry]:
         """Requests that would change a mailbox, whether or not the server let them."""
         return [entry for entry in self._of(by) if entry.operation and entry.operation not in READS]
@@ -146,6 +159,7 @@ class Journal:
         for counter in (self._failures, self._operations, self._statuses):
             counter.clear()
         self.requests = self.connections = self.max_batch = 0
+        self.streams.clear()
 
     def summary(self) -> dict[str, object]:
         """Counters as JSON: requests, connections, operations, statuses, failed logons, largest batch."""
@@ -158,6 +172,7 @@ class Journal:
             "max_batch": self.max_batch,
             "writes": len(self.writes()),
             "content_asked": len(self.content_asked()),
+            "streams": self.streams.summary(),
         }
 
     def _of(self, caller: str | None) -> list[Entry]:

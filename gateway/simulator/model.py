@@ -77,11 +77,19 @@ class CrossesNeighbour(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change of one calendar. `item_id` is the stored item: the master when an occurrence changed."""
+    """One change of one mailbox. `item_id` is the stored item: the master when an occurrence changed.
+
+    `folder` is where it is now, or was before it was deleted; `old_id` and `old_folder` tell where a moved one
+    comes from.
+    """
 
     address: str
     item_id: str
     kind: ChangeKind
+    change_key: str = ""
+    folder: str = CALENDAR
+    old_id: str = ""
+    old_folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import tempfile
+import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from gateway.simulator.faults import Faults
 from gateway.simulator.front import EWS_PATH, Front
 from gateway.simulator.journal import Journal
 from gateway.simulator.logon import Binding, Directory, Gate, NameForm
+from gateway.simulator.streaming import End, Restart, Streams
 from gateway.simulator.world import World
 
 SCHEMES = frozenset({"basic", "ntlm", "negotiate"})
@@ -49,6 +51,7 @@ class Simulator:
         mailbox_password: str | None = None,
         now: Callable[[], datetime] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
         compress: bool = True,
         name_form: NameForm = "any",
         lock_out_after: int | None = None,
@@ -57,12 +60,15 @@ class Simulator:
 
         `directory` receives `ca.pem` (a temporary one if None). `auth` is what the server offers, out of
         `SCHEMES`. `channel_binding` is Extended Protection for NTLM: none, allow (a wrong binding is refused)
-        or require. `sleep` paces scripted delays. `name_form` and `lock_out_after`: see `Directory`.
+        or require. `now` is the time it goes by (the world's by default), also for the age of subscriptions;
+        `sleep` paces streams and scripted delays; `monotonic` stamps the journal. `name_form` and
+        `lock_out_after`: see `Directory`.
         """
         if not auth or auth - SCHEMES:
             raise ValueError(f"auth must be some of {', '.join(sorted(SCHEMES))}")
         self.world = world
-        self.ews = EwsFace(world, ews)
+        clock = now or world.now
+        self.ews = EwsFace(world, ews, now=clock)
         self.faults = Faults()
         self.journal = Journal()
         self.authority = Authority.root()
@@ -85,9 +91,20 @@ class Simulator:
         self._own_directory: tempfile.TemporaryDirectory[str] | None = None
         self._issued: Issued | None = None
         self._listener: asyncio.Server | None = None
-        clock = now or world.now
         gate = Gate(self.accounts, auth, channel_binding, clock, lambda: self.certificate.der())
-        self._front = Front(self.ews, gate, self.faults, self.journal, clock, sleep, self.stop_listening, compress)
+        self._streams = Streams(self.ews, self.faults, self.journal, clock, monotonic, sleep, {})
+        self._front = Front(
+            self.ews,
+            gate,
+            self.faults,
+            self.journal,
+            self._streams,
+            clock,
+            monotonic,
+            sleep,
+            self.stop_listening,
+            compress,
+        )
         self._http: web.Server | None = None
         self._control = Control(self)
 
@@ -136,6 +153,14 @@ class Simulator:
         self.stop_listening()
         self._issued = issued
         await self.resume_listening()
+
+    def end_streams(self, how: End = "closed", mailbox: str = "") -> int:
+        """End all streams, or those that carry a mailbox, from the server's side; returns how many."""
+        return self._streams.end(how, mailbox)
+
+    def restart_subscriptions(self, streams: Restart = "close") -> None:
+        """Forget every subscription, as a restarted server does; `streams` says what becomes of open streams."""
+        self._streams.restart(streams)
 
     def stop_listening(self) -> None:
         """The outage: connections that are open end, new ones are refused. Harmless twice."""

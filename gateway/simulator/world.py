@@ -79,6 +79,7 @@ class World:
         self._by_account: dict[str, list[str]] = {}
         self._items: dict[str, Appointment] = {}
         self._impersonators: set[str] = set()
+        self._out_of_scope: set[str] = set()
         self._faults: dict[str, str | None] = {}
         self._callbacks: list[Callable[[Change], None]] = []
         self._serial = 0
@@ -158,10 +159,14 @@ class World:
         """Let a caller act as anybody (the ApplicationImpersonation role)."""
         self._impersonators.add(self.identify(caller))
 
+    def exempt(self, address: str, *, exempt: bool = True) -> None:
+        """Put a mailbox outside the management scope of the role, so that nobody may act as its owner, or back."""
+        (self._out_of_scope.add if exempt else self._out_of_scope.discard)(self.mailbox(address).address)
+
     def may_impersonate(self, caller: str, address: str) -> bool:
         """Whether a caller may act as the owner of a mailbox."""
-        caller = self.identify(caller)
-        return caller in self._impersonators or caller == address.lower()
+        caller, address = self.identify(caller), address.lower()
+        return caller == address or (caller in self._impersonators and address not in self._out_of_scope)
 
     # --- mailboxes that fail
 
@@ -293,9 +298,10 @@ class World:
             raise NoSuchItem(item_id)
         mailbox = self._mailboxes[item.address]
         del mailbox.items[item_id], self._items[item_id]
+        before = item.folder
         item.item_id, item.folder = self._next("i"), folder
         mailbox.items[item.item_id] = self._items[item.item_id] = item
-        self._saved(item, ChangeKind.MOVED)
+        self._saved(item, ChangeKind.MOVED, old_id=item_id, old_folder=before)
         return item
 
     # --- looking things up
@@ -394,13 +400,13 @@ class World:
             if crossed:
                 raise CrossesNeighbour(f"occurrence {index} would cross occurrence {neighbour}")
 
-    def _saved(self, item: Appointment, kind: ChangeKind) -> None:
+    def _saved(self, item: Appointment, kind: ChangeKind, *, old_id: str = "", old_folder: str = "") -> None:
         item.change_key = self._next("k")
         item.modified = self.now()
-        self._tell(item, kind)
+        self._tell(item, kind, old_id, old_folder)
 
-    def _tell(self, item: Appointment, kind: ChangeKind) -> None:
-        change = Change(item.address, item.item_id, kind)
+    def _tell(self, item: Appointment, kind: ChangeKind, old_id: str = "", old_folder: str = "") -> None:
+        change = Change(item.address, item.item_id, kind, item.change_key, item.folder, old_id, old_folder)
         for callback in self._callbacks:
             callback(change)
 

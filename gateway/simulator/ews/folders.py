@@ -15,6 +15,8 @@ from gateway.simulator.world import CALENDAR, DELETED_ITEMS, GARBLED, SILENT, Ri
 
 ROOT, TOP, INBOX = "root", "msgfolderroot", "inbox"
 _PARENTS = {ROOT: ROOT, TOP: ROOT, CALENDAR: TOP, DELETED_ITEMS: TOP, INBOX: TOP}
+FOLDERS = frozenset(_PARENTS)
+"""The folders every mailbox has, by their distinguished names."""
 _NAMES = {ROOT: "root", TOP: "Top of Information Store", DELETED_ITEMS: "Deleted Items", INBOX: "Inbox"}
 _CLASSES = {
     CALENDAR: "IPF.Appointment",
@@ -98,6 +100,11 @@ def may_open(world: World, address: str, caller: str) -> Right:
     if not known:
         raise Refused("ErrorNonExistentMailbox")
     return right
+
+
+def parent_of(name: str) -> str:
+    """The folder a folder is in."""
+    return _PARENTS[name]
 
 
 def _is_below(name: str, parent: str, deep: bool) -> bool:

@@ -20,8 +20,13 @@ _KEY = b"\x0f\x00\x00\x00\x16\x00\x00\x00"
 
 def item_id(one: Occurrence) -> str:
     """The ItemId element of an item."""
-    key = base64.b64encode(_KEY + one.change_key.encode()).decode()
-    return f'<t:ItemId Id="{pack("I", one.item_id)}" ChangeKey="{key}"/>'
+    return item_reference("ItemId", one.item_id, one.change_key)
+
+
+def item_reference(tag: str, item_id: str, change_key: str) -> str:
+    """An ItemId or OldItemId element out of the World's id and change key."""
+    key = base64.b64encode(_KEY + change_key.encode()).decode()
+    return f'<t:{tag} Id="{pack("I", item_id)}" ChangeKey="{key}"/>'
 
 
 def folder_id(tag: str, address: str, folder: str) -> str:

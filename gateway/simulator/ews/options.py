@@ -6,7 +6,12 @@ The defaults are what recordings of real servers show.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from gateway.simulator.ews.stream_options import StreamOptions
+
+if TYPE_CHECKING:
+    from gateway.simulator.ews.streams import Stream
 
 REQUEST_VERSIONS = (
     "Exchange2007",
@@ -47,6 +52,7 @@ SERVERS: dict[str, Server] = {
     "2016": Server("2016 CU23", (15, 1, 2507, 44), "V2017_07_11", "Exchange2016"),
     "2019": Server("2019 CU12", (15, 2, 1118, 40), "V2017_07_11", "Exchange2016"),
     "SE": Server("Subscription Edition", (15, 2, 2562, 17), "V2017_07_11", "Exchange2016"),
+    "Online": Server("Exchange Online", (15, 20, 7181, 18), "V2018_01_08", "Exchange2016"),
 }
 """The releases that can be simulated, by short name."""
 
@@ -123,12 +129,21 @@ class EwsOptions:
     headers: dict[str, str] = field(default_factory=dict)
     """More HTTP headers for every answer."""
 
+    streams: StreamOptions = field(default_factory=StreamOptions)
+    """Switches of subscriptions and streaming notifications."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An HTTP answer. `chunked` says how 2010 and later send it; 2007 sends a Content-Length."""
+    """An HTTP answer. `chunked` says how 2010 and later send it; 2007 sends a Content-Length.
+
+    With a `stream` the body is only what the stream says first; whoever sends the answer opens it and goes on.
+    """
 
     status: int
     body: bytes
     headers: dict[str, str]
     chunked: bool = True
+    cookies: tuple[str, ...] = ()
+    """Values of Set-Cookie headers."""
+    stream: Stream | None = None

@@ -16,9 +16,13 @@ _PREFIXES: dict[str, dict[str, str]] = {
 def apply(xml: str, style: str) -> str:
     """The document in a style of EwsOptions.prefixes, with its placeholders replaced."""
     if style != "recorded":
-        root = etree.fromstring(xml.encode())
-        xml = DECLARATION + _write(root, _PREFIXES[style], {})
+        xml = DECLARATION + restyled(xml, style)
     return xml.replace(ILLEGAL_REFERENCE, "&#x0;") if ILLEGAL_REFERENCE in xml else xml
+
+
+def restyled(xml: str, style: str) -> str:
+    """The document with other prefixes, without a declaration. `style` is any but "recorded"."""
+    return _write(etree.fromstring(xml.encode()), _PREFIXES[style], {})
 
 
 def _write(element: etree._Element, prefixes: dict[str, str], inherited: dict[str, str]) -> str:

@@ -103,10 +103,10 @@ async def client(exchange: Simulator) -> AsyncIterator[Client]:
         yield Client(exchange, session)
 
 
-def connect(simulator: Simulator) -> aiohttp.ClientSession:
-    """A session with one connection, which trusts the simulator's authority and keeps no cookies."""
+def connect(simulator: Simulator, *, limit: int = 1) -> aiohttp.ClientSession:
+    """A session with one connection, or so many (0: any), which trusts the authority and keeps no cookies."""
     context = ssl.create_default_context(cafile=str(simulator.ca_file))
     context.verify_flags &= ~ssl.VerifyFlags.VERIFY_X509_STRICT  # on by default from 3.13: one verdict for all
-    connector = aiohttp.TCPConnector(ssl=context, limit=1)
+    connector = aiohttp.TCPConnector(ssl=context, limit=limit)
     timeout = aiohttp.ClientTimeout(total=20)
     return aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())

@@ -164,6 +164,11 @@ async def test_listening_is_switched(remote: Remote) -> None:
         ("/account", {"account": "x\\y", "locked": True}, 404, "account"),
         ("/faults", {"action": "explode"}, 400, "unknown action"),
         ("/faults", {}, 400, "'action' is missing"),
+        ("/options", {"server": "2003"}, 400, "2019"),
+        ("/options", {"streams": {"heartbeat": "loud"}}, 400, "'status'"),
+        ("/streams", {"end": "softly"}, 400, "not_found"),
+        ("/restart", {"streams": "softly"}, 400, "deaf"),
+        ("/rights", {"person": "x@example.com", "exempt": True}, 404, "x@ex"),
         ("/calls", {}, 404, "not found"),
     ],
 )

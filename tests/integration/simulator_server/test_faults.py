@@ -267,7 +267,8 @@ async def test_a_fault_for_one_mailbox_hits_the_batches_that_hold_it(client: Cli
 
 
 def test_every_action_is_tested_here() -> None:
-    """A new action needs its test."""
+    """A new action needs its test; those of streams have theirs elsewhere."""
     tested = " ".join(name for name in globals() if name.startswith("test_"))
     three = {"malformed", "illegal_reference", "empty"}
-    assert [action for action in ACTIONS if action not in three and f"test_{action}" not in tested] == []
+    ours = {name for name, action in ACTIONS.items() if action.to == "request"}
+    assert [action for action in ours - three if f"test_{action}" not in tested] == []

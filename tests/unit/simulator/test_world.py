@@ -9,12 +9,12 @@ import pytest
 from gateway.simulator.mishaps import FAULT_NAMES
 from gateway.simulator.recurrence import Daily, Recurrence, Weekly
 from gateway.simulator.world import (
+    CALENDAR,
     DELETED_ITEMS,
     Appointment,
     BadRecurrence,
     Busy,
     Change,
-    ChangeKind,
     CrossesNeighbour,
     DeletedOccurrence,
     NoSuchItem,
@@ -69,7 +69,8 @@ def test_changes_are_told_with_mailbox_item_and_kind() -> None:
     world.delete(filed.item_id)
     assert [change.kind for change in heard] == ["created", "modified", "modified", "moved", "deleted"]
     assert {change.address for change in heard} == {ANN}
-    assert heard[1] == Change(ANN, second.master_id or "", ChangeKind.MODIFIED)
+    assert (heard[1].item_id, heard[1].folder) == (second.master_id, CALENDAR)
+    assert (heard[3].old_id, heard[3].old_folder, heard[3].item_id) == (second.master_id, CALENDAR, filed.item_id)
 
 
 def test_windows_are_half_open_and_touching_items_come_on_request() -> None:

@@ -82,6 +82,41 @@ def availability(
     )
 
 
+EVENT_TYPES = ("CreatedEvent", "DeletedEvent", "ModifiedEvent", "MovedEvent", "FreeBusyChangedEvent")
+
+
+def subscribe(
+    *addresses: str, types: tuple[str, ...] = EVENT_TYPES, attributes: str = "", kind: str = "Streaming", **header: str
+) -> bytes:
+    """A Subscribe request: to the calendars of these addresses, or to the caller's own."""
+    mailboxes = [f"<t:Mailbox><t:EmailAddress>{address}</t:EmailAddress></t:Mailbox>" for address in addresses]
+    folders = "".join(
+        f'<t:DistinguishedFolderId Id="calendar">{mailbox}</t:DistinguishedFolderId>' for mailbox in mailboxes or [""]
+    )
+    listed = "" if attributes else f"<t:FolderIds>{folders}</t:FolderIds>"
+    events = "".join(f"<t:EventType>{name}</t:EventType>" for name in types)
+    return soap(
+        f"<m:Subscribe><m:{kind}SubscriptionRequest {attributes}>{listed}<t:EventTypes>{events}</t:EventTypes>"
+        f"</m:{kind}SubscriptionRequest></m:Subscribe>",
+        **header,
+    )
+
+
+def unsubscribe(token: str, **header: str) -> bytes:
+    """An Unsubscribe request."""
+    return soap(f"<m:Unsubscribe><m:SubscriptionId>{token}</m:SubscriptionId></m:Unsubscribe>", **header)
+
+
+def streaming(*tokens: str, minutes: object = 30, **header: str) -> bytes:
+    """A GetStreamingEvents request."""
+    ids = "".join(f"<t:SubscriptionId>{token}</t:SubscriptionId>" for token in tokens)
+    return soap(
+        f"<m:GetStreamingEvents><m:SubscriptionIds>{ids}</m:SubscriptionIds>"
+        f"<m:ConnectionTimeout>{minutes}</m:ConnectionTimeout></m:GetStreamingEvents>",
+        **header,
+    )
+
+
 def tree(reply: Reply) -> etree._Element:
     """The answer as a tree."""
     return etree.fromstring(reply.body)

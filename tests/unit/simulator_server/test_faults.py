@@ -6,7 +6,9 @@ import pytest
 
 from gateway.simulator.faults import ACTIONS, BadRule, Faults
 from gateway.simulator.misbehaviour import PERFORMERS
+from gateway.simulator.stream_misbehaviour import STREAM_PERFORMERS
 
+TABLES = {"request": PERFORMERS, "envelope": STREAM_PERFORMERS}
 ANN = ("ann@example.com",)
 
 
@@ -17,8 +19,10 @@ def picked(faults: Faults, times: int, operation: str = "FindItem", mailboxes: t
 
 
 def test_every_action_can_be_performed() -> None:
-    """The table of names and the table of performers are the same set."""
-    assert ACTIONS.keys() == PERFORMERS.keys()
+    """Each name has one performer, in the table of what it happens to."""
+    actions = {to: {name for name, action in ACTIONS.items() if action.to == to} for to in TABLES}
+    assert actions == {to: set(table) for to, table in TABLES.items()}
+    assert [name for name, action in ACTIONS.items() if action.to not in TABLES] == ["stream_lost"]
 
 
 def test_a_rule_acts_the_next_n_times() -> None:
