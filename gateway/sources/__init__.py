@@ -80,7 +80,7 @@ class Roster(Protocol):
         ...
 
     async def changed(self) -> None:
-        """Returns after the next change of `mailboxes`."""
+        """Returns after the next change of `mailboxes`; or without one, when what failed is to be tried again."""
         ...
 
 
@@ -140,11 +140,17 @@ class Report(Protocol):
 
 @dataclass(slots=True)
 class MailboxHealth:
-    """How one mailbox does. `code` is `ok` or a reason code; instants are UTC."""
+    """How one mailbox does. `code` is `ok` or a reason code; instants are UTC.
+
+    `mode` is `stream` if its server tells what changes, else `poll`; since `mode_since`. `mode_code`: why it is polled
+    though its server could tell.
+    """
 
     person: str
     mailbox: str
     mode: str = "poll"
+    mode_since: datetime | None = None
+    mode_code: str = ""
     code: str = "pending"
     since: datetime | None = None
     last_success: datetime | None = None

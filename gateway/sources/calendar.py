@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from random import Random
@@ -18,7 +19,7 @@ from gateway.clock import Clock
 from gateway.core.model import Schedule
 from gateway.errors import GatewayError, SourceDenied, SourceError, SourceProtocolError, SourceUnavailable
 from gateway.reasons import RetryClass
-from gateway.sources import Calendar, Hint, HintKind, MailboxHealth, Report, ServerHealth, Window
+from gateway.sources import Calendar, HintKind, MailboxHealth, Report, ServerHealth, Window
 from gateway.sources.backoff import (
     CAPS,
     Endpoint,
@@ -27,9 +28,9 @@ from gateway.sources.backoff import (
     full_jitter,
     mailbox_delay,
     retry_class,
-    source_delay,
 )
 from gateway.sources.health import Health, Journal, Log, structured
+from gateway.sources.hearing import Hearing
 from gateway.sources.pacing import POLL_JITTER, STREAM_JITTER, Batch, Entry, Line, Plan, window_at
 from gateway.sources.roster import Roster
 from gateway.sources.sharing import Sharing
@@ -98,7 +99,16 @@ class CalendarSource:
         self._report_failures = 0
         self._window = window_at(clock.now())
         self._wake = asyncio.Event()
-        self._follow_again = asyncio.Event()
+        self._hearing = Hearing(
+            calendar,
+            self._roster,
+            self._plan,
+            clock,
+            random,
+            set_rhythm=self._set_rhythm,
+            wake=self._wake.set,
+            write=self._write,
+        )
         self._closed = False
 
     # Who is read.
@@ -113,18 +123,38 @@ class CalendarSource:
         for entry in removed:
             self._plan.forget(entry)
         for entry in added:
+            entry.health.mode_since = self._clock.now()
             self._set_rhythm(entry)
-        batch, rate = self._calendar.batch, self._settings.first_sweep_calls_per_second
-        for position, entry in enumerate(sorted(added, key=lambda entry: not entry.watched)):
-            self._plan.schedule_at(entry, now + position // batch / rate)
+        self._sweep(sorted(added, key=lambda entry: not entry.watched), now)
         self._wake.set()
 
-    def refresh(self, person: str) -> None:
-        """Read this person soon, for somebody began to watch; repeated wishes coalesce like hints."""
-        if (entry := self._roster.person(person)) is not None:
+    def watch(self, people: Iterable[str]) -> None:
+        """Somebody began to look at these people, as `watched` tells already: from now on they are read more often.
+
+        Whoever was not read for that interval is read now, as evenly as in the first sweep, the others when it is over.
+        """
+        now = self._clock.monotonic()
+        overdue = []
+        for person in people:
+            entry = self._roster.person(person)
+            if entry is None or entry.reading:
+                continue
             self._set_rhythm(entry)
-            self._plan.hint(entry, self._clock.monotonic())
-            self._wake.set()
+            due = entry.began_at + entry.interval
+            if due <= now:
+                overdue.append(entry)
+            elif due < entry.due:
+                self._plan.schedule_at(entry, due)
+        self._sweep(overdue, now)
+        self._wake.set()
+
+    def _sweep(self, entries: Sequence[Entry], now: float) -> None:
+        """Read these in their order, so many calls a second; nobody later than planned."""
+        batch, rate = self._calendar.batch, self._settings.first_sweep_calls_per_second
+        for position, entry in enumerate(entries):
+            due = now + position // batch / rate
+            if due < entry.due:
+                self._plan.schedule_at(entry, due)
 
     async def retry(self, person: str | None = None) -> None:
         """An operator's "retry now": ends the server's hold or back-off, and that person's or everybody's."""
@@ -136,7 +166,8 @@ class CalendarSource:
                 entry.held_until = 0.0
                 entry.health.retry_at = None
                 self._plan.hint(entry, now, force=True)
-        self._follow_again.set()
+        self._hearing.again()
+        self._roster.poke()
         self._wake.set()
 
     def server_health(self) -> ServerHealth:
@@ -151,16 +182,17 @@ class CalendarSource:
         entry.watched = self._watched(entry.person)
         if entry.health.mode == HintKind.STREAM:
             entry.interval, entry.jitter = self._settings.reconcile, STREAM_JITTER
+            entry.longest = entry.interval * (1.0 + STREAM_JITTER)
         else:
             entry.interval = self._settings.refresh if entry.watched else self._settings.background
-            entry.jitter = POLL_JITTER
+            entry.jitter, entry.longest = POLL_JITTER, math.inf
 
     # When, and how many at a time.
 
     async def run(self) -> None:
         """Read and follow until cancelled. Whatever is not a GatewayError is a bug and ends it."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow())
+            tasks.create_task(self._hearing.run())
             while True:
                 self._wake.clear()
                 batches, rest = self.beat()
@@ -307,12 +339,15 @@ class CalendarSource:
         at: datetime,
     ) -> None:
         now = self._clock.monotonic()
-        for entry in self._roster.still(batch.entries):
-            if entry.person in read:
-                entry.failures, entry.withdrawn, entry.held_until = 0, False, 0.0
+        done = [entry for entry in self._roster.still(batch.entries) if entry.person in read]
+        for entry in done:
+            entry.failures, entry.withdrawn, entry.held_until = 0, False, 0.0
+            if entry.health.code == "ok":
+                entry.health.last_success = at
+            else:
                 self._health.mailbox_read(entry.health, at, now)
-                self._finish(entry)
-                self._plan.schedule_next(entry, now)
+            self._finish(entry)
+        self._plan.schedule_read(done, now)
         transient = any(retry_class(error) is RetryClass.TRANSIENT for _, error in failed)
         quick = transient and self._endpoint.budget.allow(now)
         for entry, error in failed:
@@ -347,49 +382,3 @@ class CalendarSource:
 
     def _write(self, level: int, event: str, code: str, **fields: object) -> None:
         self._journal.write(self._clock.monotonic(), level, event, code, **fields)
-
-    # Hints.
-
-    async def _follow(self) -> None:
-        """Take the server's hints for as long as it has any; without them everybody is polled."""
-        failures = 0
-        while True:
-            heard = False
-            try:
-                async for hint in self._calendar.follow(self._roster):
-                    heard, failures = True, 0
-                    self._hear(hint)
-                if not heard:
-                    return
-                delay = full_jitter(failures, CAPS[RetryClass.TRANSIENT], self._random)
-            except SourceError as error:
-                self._write(logging.WARNING, "source.follow.failed", error.code, error=str(error), hint=error.hint)
-                delay = source_delay(error, failures, self._random)
-            failures += 1
-            self._poll_everybody()
-            self._follow_again.clear()
-            await until(self._follow_again, delay, self._clock)
-
-    def _hear(self, hint: Hint) -> None:
-        now = self._clock.monotonic()
-        for entry in self._roster.mailbox(hint.mailbox):
-            if hint.kind in (HintKind.STREAM, HintKind.POLL):
-                self._set_mode(entry, hint.kind, hint.code)
-            else:
-                self._plan.hint(entry, now, force=hint.kind is HintKind.GAP)
-        self._wake.set()
-
-    def _set_mode(self, entry: Entry, mode: HintKind, code: str = "") -> None:
-        now = self._clock.monotonic()
-        entry.health.mode = mode.value
-        if entry.health.code == "ok":
-            entry.health.message = code
-        self._set_rhythm(entry)
-        if not entry.reading and entry.due > max(entry.held_until, now + entry.interval):
-            self._plan.schedule_next(entry, now)
-
-    def _poll_everybody(self) -> None:
-        for entry in self._roster:
-            if entry.health.mode != HintKind.POLL:
-                self._set_mode(entry, HintKind.POLL)
-        self._wake.set()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
@@ -61,8 +61,10 @@ class Entry:
     """One mailbox to read.
 
     `due` and `held_until` are monotonic; `turn` marks the one heap record that counts; `waited_since`: when the
-    read under way was due; `share` is how many mailboxes a batch with this one may have; `hinted`: something may
-    have changed since the last read began; `answers_hint`: the read under way began because of that.
+    read under way was due; `began_at`: when the last read began; `longest`: the most seconds from the end of one
+    read to the next; `share` is how many mailboxes a batch with this one may have; `hinted`: something may
+    have changed since the last read began; `forced`: that costs no token; `answers_hint`: the read under way began
+    because something may have changed.
     """
 
     person: str
@@ -72,12 +74,15 @@ class Entry:
     share: int = UNLIMITED
     interval: float = 0.0
     jitter: float = POLL_JITTER
+    longest: float = math.inf
     watched: bool = False
     due: float = math.inf
     waited_since: float = 0.0
+    began_at: float = -math.inf
     turn: int = 0
     reading: bool = False
     hinted: bool = False
+    forced: bool = False
     answers_hint: bool = False
     held_until: float = 0.0
     tokens: float = BUCKET
@@ -145,18 +150,42 @@ class Plan:
             waiting = self._waiting[entry.line]
             heapq.heappush(waiting, (due, self._turns, entry))
             if len(waiting) > OUTDATED * (self._members + 10):
-                waiting[:] = [record for record in waiting if record[2].turn == record[1]]
-                heapq.heapify(waiting)
+                self._compact(waiting)
 
     def schedule_next(self, entry: Entry, now: float) -> None:
         """The next read in its own rhythm: its phase, a little jitter, never right after this one."""
         interval = entry.interval
         turn = math.ceil(now / interval + SOONEST - entry.phase)
         jitter = (2.0 * self._random.random() - 1.0) * entry.jitter
-        due = (turn + entry.phase + jitter) * interval
+        due = min((turn + entry.phase + jitter) * interval, now + entry.longest)
         if entry.hinted:
             due = min(due, self._next_hinted(entry, now))
         self.schedule_at(entry, due)
+
+    def schedule_read(self, entries: Iterable[Entry], now: float) -> None:
+        """`schedule_next` for many that were just read: what every mailbox costs in every round, so in one piece."""
+        chance, turn, members = self._random.random, self._turns, OUTDATED * (self._members + 10)
+        for entry in entries:
+            if entry.hinted or entry.held_until > now:
+                self._turns = turn
+                self.schedule_next(entry, now)
+                turn = self._turns
+                continue
+            interval, phase = entry.interval, entry.phase
+            jitter = (2.0 * chance() - 1.0) * entry.jitter
+            due = (math.ceil(now / interval + SOONEST - phase) + phase + jitter) * interval
+            turn += 1
+            entry.due = due = min(due, now + entry.longest)
+            entry.turn = turn
+            waiting = self._waiting[entry.line]
+            heapq.heappush(waiting, (due, turn, entry))
+            if len(waiting) > members:
+                self._compact(waiting)
+        self._turns = turn
+
+    def _compact(self, waiting: list[Record]) -> None:
+        waiting[:] = [record for record in waiting if record[2].turn == record[1]]
+        heapq.heapify(waiting)
 
     def schedule_again(self, entry: Entry) -> None:
         """Its read came to nothing through no fault of its own: it keeps its place in the queue."""
@@ -171,7 +200,7 @@ class Plan:
         """It may have changed: read soon. Hints of one mailbox coalesce, unless forced; a hold stays a hold."""
         fresh, entry.hinted = not entry.hinted, True
         if force:
-            entry.tokens = max(1.0, entry.tokens)
+            entry.forced = True
         if entry.reading or not (fresh or force):
             return
         due = max(entry.held_until, self._next_hinted(entry, now))
@@ -204,7 +233,11 @@ class Plan:
         if batch and len(batch) < room and not any(entry.hinted for entry in batch):
             self._fill_early(batch, self._waiting[line], room, now)
         for entry in batch:
-            self._begin(entry, now)
+            if entry.hinted:
+                self._answer_hint(entry, now)
+            due = entry.due
+            entry.waited_since = due if due < now else now
+            entry.reading, entry.due, entry.began_at = True, math.inf, now
         return batch
 
     def _mature(self, line: Line, room: int, now: float, wall: datetime) -> None:
@@ -252,17 +285,15 @@ class Plan:
         for record in passed:
             heapq.heappush(waiting, record)
 
-    def _begin(self, entry: Entry, now: float) -> None:
-        entry.waited_since = min(now, entry.due)
-        entry.reading, entry.due = True, math.inf
-        entry.answers_hint = entry.hinted
-        if entry.hinted:
-            entry.hinted = False
-            entry.tokens = max(0.0, _tokens(entry, now) - 1.0)
-            entry.tokens_at = now
+    def _answer_hint(self, entry: Entry, now: float) -> None:
+        """The read that begins costs a token, unless it is forced."""
+        entry.tokens = max(0.0, _tokens(entry, now) - (0.0 if entry.forced else 1.0))
+        entry.tokens_at = now
+        entry.hinted = entry.forced = False
+        entry.answers_hint = True
 
     def _next_hinted(self, entry: Entry, now: float) -> float:
-        missing = 1.0 - _tokens(entry, now)
+        missing = 0.0 if entry.forced else 1.0 - _tokens(entry, now)
         return now + max(0.0, missing) * REFILL
 
 

@@ -23,8 +23,13 @@ class Roster:
         return self._mailboxes
 
     async def changed(self) -> None:
-        """Returns after the next change of `mailboxes`."""
+        """Returns after the next change of `mailboxes`, or the next `poke`."""
         await self._next.wait()
+
+    def poke(self) -> None:
+        """Wake whoever waits for a change, though there is none: everything is to be tried again."""
+        told, self._next = self._next, asyncio.Event()
+        told.set()
 
     def become(
         self, mailboxes: Mapping[str, str], new_entry: Callable[[str, str], Entry]
@@ -41,8 +46,7 @@ class Roster:
         if added or removed:
             self._by_mailbox = {mailbox: entries for mailbox, entries in self._by_mailbox.items() if entries}
             self._mailboxes = frozenset(mailboxes.values())
-            told, self._next = self._next, asyncio.Event()
-            told.set()
+            self.poke()
         return added, removed
 
     def __iter__(self) -> Iterator[Entry]:

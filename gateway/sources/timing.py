@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from gateway.clock import Clock
 
 T = TypeVar("T")
 
+SHORTEST: Final = 0.001
+"""Seconds. Less might be nothing to the clock, and whoever looks again after it would look for ever."""
+
 
 async def until(event: asyncio.Event, seconds: float, clock: Clock) -> bool:
-    """Wait for the event, at most that long; whether it is set. The event stays as it is."""
+    """Wait for the event, about that long at most; whether it is set. The event stays as it is."""
     if event.is_set():
         return True
     try:
-        await within(seconds, event.wait(), clock)
+        await within(max(seconds, SHORTEST), event.wait(), clock)
     except TimeoutError:
         return event.is_set()
     return True

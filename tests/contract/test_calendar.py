@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import Final, Literal, Protocol
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -86,15 +87,15 @@ class FakeStage:
 class ExchangeStage:
     """An Exchange adapter against the simulator."""
 
-    def __init__(self, world: World, exchange: Simulator, calendar: Calendar) -> None:
-        self._world, self._exchange, self._calendar = world, exchange, calendar
+    def __init__(self, world: World, exchange: Simulator, calendar: Calendar, right: Right) -> None:
+        self._world, self._exchange, self._calendar, self._right = world, exchange, calendar, right
 
     @property
     def calendar(self) -> Calendar:
         return self._calendar
 
     def employ(self, address: str) -> None:
-        self._world.add_person(address)
+        self._world.add_person(address, default_right=self._right)
 
     def book(self, address: str, start: datetime, end: datetime, busy: Said = "Busy") -> str:
         return self._world.book(address, start, end, busy=WorldBusy(busy), subject="Secret plan").item_id
@@ -104,6 +105,7 @@ class ExchangeStage:
 
     def refuse(self, address: str) -> None:
         self._world.grant(address, self._exchange.service_account, Right.NONE)
+        self._world.exempt(address)
 
     async def leave(self) -> None:
         await self._exchange.stop()
@@ -117,8 +119,12 @@ async def fake() -> AsyncIterator[Stage]:
     await stage.calendar.close()
 
 
-def ews(transport: Literal["native", "exchangelib"]) -> Callable[[], AbstractAsyncContextManager[Stage]]:
-    """Exchange Web Services, with one of its two clients."""
+def ews(
+    transport: Literal["native", "exchangelib"],
+    access: Literal["free_busy", "impersonation"] = "free_busy",
+    right: Right = Right.AVAILABILITY_ONLY,
+) -> Callable[[], AbstractAsyncContextManager[Stage]]:
+    """Exchange Web Services, with one of its two clients; `right` is what everybody's calendar shows to everybody."""
 
     @asynccontextmanager
     async def stage() -> AsyncIterator[Stage]:
@@ -131,10 +137,14 @@ def ews(transport: Literal["native", "exchangelib"]) -> Callable[[], AbstractAsy
                 auth="basic",
                 ca_file=exchange.ca_file,
                 transport=transport,
+                access=access,
+                zone=ZoneInfo("Europe/Berlin" if right is Right.NONE else "UTC"),  # that way tells no zone
             )
+            if access == "impersonation":
+                world.allow_impersonation(exchange.service_account)
             calendar = open_calendar("hq", settings, SystemClock(), OpenGuard())
             try:
-                yield ExchangeStage(world, exchange, calendar)
+                yield ExchangeStage(world, exchange, calendar, right)
             finally:
                 await calendar.close()
 
@@ -151,6 +161,8 @@ STAGES: Final[dict[str, Callable[[], AbstractAsyncContextManager[Stage]]]] = {
     "fake": fake,
     "ews": ews("native"),
     "ews-exchangelib": ews("exchangelib"),
+    "ews-impersonation": ews("native", "impersonation"),
+    "ews-as-the-owner": ews("native", "impersonation", Right.NONE),
 }
 
 

@@ -1,4 +1,4 @@
-"""Requests as bytes: a template per schema version, and one ready fragment per mailbox."""
+"""Requests for availability as bytes: a template per schema version, and one ready fragment per mailbox."""
 
 from __future__ import annotations
 

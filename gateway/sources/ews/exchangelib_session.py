@@ -109,6 +109,7 @@ class _PrivateProtocol(Protocol):  # type: ignore[misc]
     def create_session(self) -> Any:
         session = super().create_session()
         session.trust_env = False
+        session.headers["User-Agent"] = "presence-gateway"  # as in lane.HEADERS
         session.mount("https://", self.adapter())
         session.mount(self.service_endpoint, self.adapter())
         return session

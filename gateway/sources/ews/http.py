@@ -52,13 +52,17 @@ _LOGON_FORM_WITHIN = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One HTTP answer, read to its end; the body is decoded and within the limit."""
+    """One HTTP answer, read to its end unless it is a stream; the body is decoded and within the limit."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     challenges: tuple[str, ...] = ()
     """The WWW-Authenticate values."""
+    cookies: tuple[str, ...] = ()
+    """The Set-Cookie values."""
+    stream: aiohttp.ClientResponse | None = None
+    """The rest of an answer that was not read to its end: of a stream, which has none for half an hour."""
 
     @property
     def media_type(self) -> str:

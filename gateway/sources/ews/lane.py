@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
 import structlog
@@ -11,13 +15,14 @@ from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, encode_basic_a
 from yarl import URL
 
 from gateway.sources.ews import ntlm
-from gateway.sources.ews.http import XML_TYPES, Answer, RecordingConnector, read_limited
+from gateway.sources.ews.http import XML_TYPES, Answer, RecordingConnector, media_failure, read_limited
 from gateway.sources.ews.logon import Logon
 from gateway.sources.ews.refusals import failure
 from gateway.sources.ews.settings import EwsSettings
 
 log = structlog.get_logger()
 
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS: Final = 3
 _HEADERS: Final = {
@@ -31,32 +36,39 @@ _HEADERS: Final = {
 class Lane:
     """A client session of exactly one connection, without cookies, redirects or credentials of its own."""
 
-    def __init__(self, url: URL, settings: EwsSettings, context: ssl.SSLContext, logon: Logon) -> None:
+    def __init__(
+        self, url: URL, settings: EwsSettings, context: ssl.SSLContext, logon: Logon, *, streams: bool = False
+    ) -> None:
+        """With `streams` a successful answer is handed out as soon as it begins, and no time limit is set to it."""
         self._url = url
         self._settings = settings
         self._logon = logon
+        self._streams = streams
         self._connector = RecordingConnector(context)
         self._session = ClientSession(
             connector=self._connector,
             cookie_jar=DummyCookieJar(),
             headers=_HEADERS,
-            timeout=ClientTimeout(total=settings.call_timeout, connect=settings.connect_timeout),
+            timeout=ClientTimeout(total=None if streams else settings.call_timeout, connect=settings.connect_timeout),
             trust_env=False,
         )
         self._basic = encode_basic_auth(settings.username, settings.password) if settings.auth == "basic" else ""
         self._logged_on = 0
         """The number of the connection that NTLM or Negotiate opened; 0: none."""
+        self._extra: Mapping[str, str] = NO_HEADERS
+        """Headers of the call under way."""
 
     @property
     def certificate(self) -> bytes | None:
         """The server's certificate (DER) on the current connection."""
         return self._connector.certificate
 
-    async def exchange(self, body: bytes) -> Answer:
-        """The answer to a request, logging on as needed; never 401.
+    async def exchange(self, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> Answer:
+        """The answer to a request with these headers besides, logging on as needed; never 401.
 
         Raises SourceError for a logon that failed, was not offered or is not allowed now; else what aiohttp raises.
         """
+        self._extra = headers
         if self._settings.auth == "basic":
             return await self._exchange_basic(body)
         if self._logged_on == self._connector.connections and self._connector.is_open:
@@ -82,11 +94,20 @@ class Lane:
         await self._session.close()
 
     async def _post(self, url: URL, body: bytes, authorization: str) -> Answer:
-        headers = {"Authorization": authorization} if authorization and url.origin() == self._url.origin() else None
-        async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
-            content = await read_limited(response, self._settings.max_body)
-            challenges = tuple(response.headers.getall("WWW-Authenticate", ()))
-            return Answer(response.status, response.headers, content, challenges)
+        headers: dict[str, str] = {}
+        if url is self._url or url.origin() == self._url.origin():  # no secret leaves for another origin
+            headers.update(self._extra)
+            if authorization:
+                headers["Authorization"] = authorization
+        response = await self._session.post(url, data=body, headers=headers, allow_redirects=False)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(response)
+            challenges, cookies = (response.headers.getall(name, ()) for name in ("WWW-Authenticate", "Set-Cookie"))
+            answer = Answer(response.status, response.headers, b"", tuple(challenges), tuple(cookies))
+            if self._streams and answer.status == 200 and media_failure(answer) is None:
+                stack.pop_all()
+                return replace(answer, stream=response)
+            return replace(answer, body=await read_limited(response, self._settings.max_body))
 
     def _redirected(self, url: URL, location: str) -> URL:
         try:

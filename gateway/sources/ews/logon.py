@@ -5,12 +5,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from gateway.clock import Clock
 from gateway.errors import SourceError, SourceUnavailable
 from gateway.reasons import REASONS
 from gateway.sources import Guard
 from gateway.sources.ews.refusals import failure
+
+JUDGED_WITHIN: Final = 10.0
+"""Seconds after which a logon without an answer is not a logon any more, but a slow call."""
+
+
+class _Turn:
+    """A lock taken, to be released once."""
+
+    def __init__(self, lock: asyncio.Lock) -> None:
+        self._lock: asyncio.Lock | None = lock
+
+    def end(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.release()
 
 
 class Logon:
@@ -28,9 +44,13 @@ class Logon:
     async def attempt(self) -> AsyncIterator[None]:
         """Room for one logon; SourceUnavailable, with the time to wait, while the guard forbids it.
 
-        Attempts are serial, so that a wrong password costs one failed logon and not one per lane.
+        Attempts are serial, so that a wrong password costs one failed logon and not one per lane. But a password is
+        judged at once: whoever takes longer is waiting for the answer to the request, and holds nobody up.
         """
-        async with self._one_at_a_time:
+        await self._one_at_a_time.acquire()
+        turn = _Turn(self._one_at_a_time)
+        judged = asyncio.get_running_loop().call_later(JUDGED_WITHIN, turn.end)
+        try:
             until = await self._guard.allowed(self.account)
             if until is not None:
                 raise SourceUnavailable(
@@ -40,6 +60,9 @@ class Logon:
                     retry_after=max(0.0, (until - self._clock.now()).total_seconds()),
                 )
             yield
+        finally:
+            judged.cancel()
+            turn.end()
 
     async def succeeded(self) -> None:
         """The account is good."""

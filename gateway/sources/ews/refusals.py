@@ -15,6 +15,8 @@ _FAILED = "server.error"
 _MISSING = "mailbox.not_found"
 _DENIED = "permission.denied"
 _REJECTED = "auth.rejected"
+_LOST = "subscription.lost"
+_MISSED = "subscription.missed_events"
 _VERSION = "server.version_unsupported"
 
 CODES: Final[Mapping[str, str]] = {
@@ -25,6 +27,8 @@ CODES: Final[Mapping[str, str]] = {
     "ErrorAccessDenied": _DENIED,
     "ErrorImpersonateUserDenied": _DENIED,
     "ErrorImpersonationDenied": _DENIED,
+    "ErrorSubscriptionDelegateAccessNotSupported": _DENIED,
+    "ErrorSubscriptionAccessDenied": _DENIED,
     "ErrorMailRecipientNotFound": _MISSING,
     "ErrorNonExistentMailbox": _MISSING,
     "ErrorInvalidSmtpAddress": _MISSING,
@@ -39,6 +43,15 @@ CODES: Final[Mapping[str, str]] = {
     "ErrorProxyRequestProcessingFailed": _AWAY,
     "ErrorTimeoutExpired": _AWAY,
     "ErrorConnectionFailed": _AWAY,
+    "ErrorExceededSubscriptionCount": "subscription.limit",
+    "ErrorSubscriptionNotFound": _LOST,
+    "ErrorInvalidSubscription": _LOST,
+    "ErrorSubscriptionUnsubscribed": _LOST,
+    "ErrorExpiredSubscription": _LOST,
+    "ErrorMissedNotificationEvents": _MISSED,
+    "ErrorEventNotFound": _MISSED,
+    "ErrorReadEventsFailed": _MISSED,
+    "ErrorInvalidWatermark": _MISSED,
     "ErrorAccountDisabled": _REJECTED,
     "ErrorPasswordExpired": _REJECTED,
     "ErrorPasswordChangeRequired": _REJECTED,

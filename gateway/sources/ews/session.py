@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -17,12 +17,15 @@ from gateway.errors import ConfigError
 from gateway.sources import Guard, tls
 from gateway.sources.ews import ntlm
 from gateway.sources.ews.http import Answer, border, http_date, media_failure, status_failure
-from gateway.sources.ews.lane import Lane
+from gateway.sources.ews.lane import NO_HEADERS, Lane
 from gateway.sources.ews.logon import Logon
 from gateway.sources.ews.refusals import failure
 from gateway.sources.ews.settings import EwsSettings
+from gateway.sources.timing import within
 
-READ_OPERATIONS: Final = frozenset({"GetUserAvailability"})
+READ_OPERATIONS: Final = frozenset(
+    {"GetUserAvailability", "FindItem", "Subscribe", "Unsubscribe", "GetStreamingEvents"}
+)
 """All this transport ever sends; whatever else is asked of it raises before a socket is opened."""
 
 _OPERATION = re.compile(rb"<s:Body><m:(\w+?)(?:Request)?[\s/>]")
@@ -62,16 +65,33 @@ class Session:
 
     async def call(self, request: bytes) -> bytes:
         """The SOAP answer (HTTP 200, or 500 with XML) to a read request; PermissionError for any other request."""
-        operation = _OPERATION.search(request, 0, 4096)
-        if operation is None or operation[1].decode() not in READ_OPERATIONS:
-            raise PermissionError("only requests that read may be sent to exchange")
+        return (await self.ask(request)).body
+
+    async def ask(self, request: bytes, headers: Mapping[str, str] = NO_HEADERS) -> Answer:
+        """As `call`, with headers in either direction."""
+        _require_reading(request)
         with border(self._source, self._place):
             async with self._lane() as lane:
-                answer = await lane.exchange(request)
-            self._note_date(answer)
-            if problem := status_failure(answer, self._clock.now()) or media_failure(answer):
-                raise problem
-            return answer.body
+                return self._judged(await lane.exchange(request, headers))
+
+    @asynccontextmanager
+    async def stream(self, request: bytes, headers: Mapping[str, str]) -> AsyncIterator[Answer]:
+        """The beginning of an answer that goes on, on a connection of its own, which ends with the block.
+
+        Its `stream` is open unless the server answered with a fault, which is then in its `body`. It must begin within
+        `call_timeout`; what comes later, and when, is the reader's business.
+        """
+        _require_reading(request)
+        self._require_open()
+        with border(self._source, self._place):
+            async with aclosing(self._new_lane(streams=True)) as lane:
+                begun = lane.exchange(request, {**headers, "Accept-Encoding": "identity"})
+                answer = self._judged(await within(self._settings.call_timeout, begun, self._clock))
+                try:
+                    yield answer
+                finally:
+                    if answer.stream is not None:
+                        answer.stream.close()
 
     async def knock(self) -> Doorstep:
         """Ask without credentials, on a connection of its own that nobody has logged on.
@@ -109,8 +129,14 @@ class Session:
         finally:
             self._idle.put_nowait(lane)
 
-    def _new_lane(self) -> Lane:
-        return Lane(self.url, self._settings, self._context, self._logon)
+    def _new_lane(self, *, streams: bool = False) -> Lane:
+        return Lane(self.url, self._settings, self._context, self._logon, streams=streams)
+
+    def _judged(self, answer: Answer) -> Answer:
+        self._note_date(answer)
+        if problem := status_failure(answer, self._clock.now()) or media_failure(answer):
+            raise problem
+        return answer
 
     def _require_open(self) -> None:
         if self._closed:
@@ -119,6 +145,12 @@ class Session:
     def _note_date(self, answer: Answer) -> None:
         if (at := http_date(answer.headers.get("Date", ""))) is not None:
             self.clock_skew = (at - self._clock.now()).total_seconds()
+
+
+def _require_reading(request: bytes) -> None:
+    operation = _OPERATION.search(request, 0, 4096)
+    if operation is None or operation[1].decode() not in READ_OPERATIONS:
+        raise PermissionError("only requests that read may be sent to exchange")
 
 
 def endpoint(source: str, url: str) -> URL:

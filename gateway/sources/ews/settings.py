@@ -19,7 +19,7 @@ class EwsSettings:
     ca_file: Path | None = None
     """Authorities to trust (PEM); None: the system's."""
     access: Literal["free_busy", "impersonation"] = "free_busy"
-    """With impersonation the calendars are polled as well; notifications are not followed yet."""
+    """With impersonation the server tells what changes, and calendars are read when it does."""
     transport: Literal["native", "exchangelib"] = "native"
     lanes: int = 4
     """Connections, and so calls, at the same time."""
@@ -32,4 +32,12 @@ class EwsSettings:
     """Exchange itself gives up on a batch after about 60 s."""
     connect_timeout: float = 10.0
     max_body: int = 4 << 20
-    """Decoded size of an answer."""
+    """Decoded size of an answer, and of one envelope in a notification stream."""
+    stream_silence: float = 100.0
+    """A notification stream that sends nothing for so long is dead; Exchange sends a heartbeat about every 45 s."""
+    stream_minutes: int = 30
+    """How long the server keeps one open, 1 to 30."""
+    stream_bytes: int = 16 << 20
+    """Bytes a minute beyond which it is cut."""
+    subscriptions_per_second: float = 10.0
+    """How fast they are made."""

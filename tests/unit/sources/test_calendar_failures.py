@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 from itertools import pairwise
 
-from gateway.errors import SourceProtocolError, SourceUnavailable, StoreUnavailable
+from gateway.errors import SourceProtocolError, StoreUnavailable
 from gateway.sources import Hint, HintKind
 from gateway.sources.calendar import CalendarSettings
 from tests.calendars import at, denied, unavailable
@@ -232,85 +232,6 @@ async def test_a_mailbox_that_changes_a_thousand_times_in_ten_seconds_costs_four
         reads = office.reads("ann")
         assert len(reads) <= 4, reads
         assert reads[-1] >= last - 0.01
-
-
-async def test_a_hint_during_a_read_is_not_lost() -> None:
-    """What changes while the answer is on its way is read once more."""
-    async with running(["ann"]) as office:
-        await office.clock.advance(30)
-        office.calendar.latency = 1.0
-        office.calendar.hints.put_nowait(Hint(HintKind.CHANGED, "box-ann"))
-        await office.clock.advance(0.5)
-        office.calendar.hints.put_nowait(Hint(HintKind.CHANGED, "box-ann"))
-        before = len(office.reads("ann"))
-        await office.clock.advance(2)
-        assert len(office.reads("ann")) == before + 1
-
-
-async def test_a_hint_survives_an_outage() -> None:
-    """A read that answers a hint and fails is repeated as soon as the server is back."""
-    async with running(["ann"]) as office:
-        office.calendar.hints.put_nowait(Hint(HintKind.STREAM, "box-ann"))
-        await office.clock.advance(30)
-        office.calendar.failure = unavailable("net.reset")
-        office.calendar.hints.put_nowait(Hint(HintKind.CHANGED, "box-ann"))
-        await office.clock.advance(20)
-        back, office.calendar.failure = office.clock.now(), None
-        await office.clock.advance(61)
-        assert office.report.read_at["ann"] >= back
-
-
-async def test_a_gap_is_read_whatever_the_coalescing_says() -> None:
-    """We may have missed something: the mailbox is read at once even with an empty bucket."""
-    async with running(["ann"]) as office:
-        await office.clock.advance(30)
-        for _ in range(3):
-            office.calendar.hints.put_nowait(Hint(HintKind.CHANGED, "box-ann"))
-            await office.clock.advance(0.1)
-        before = len(office.reads("ann"))
-        office.calendar.hints.put_nowait(Hint(HintKind.GAP, "box-ann"))
-        await office.clock.advance(0.1)
-        assert len(office.reads("ann")) == before + 1
-
-
-async def test_followed_mailboxes_are_only_reconciled_and_polled_again_when_the_stream_is_gone() -> None:
-    """With notifications even a watched mailbox is read every 300 s ± 30 s; without them every minute again."""
-    async with running(["ann"], watched=["ann"]) as office:
-        office.calendar.hints.put_nowait(Hint(HintKind.STREAM, "box-ann"))
-        await office.clock.advance(3600)
-        assert office.source.mailbox_health()[0].mode == "stream"
-        gaps = [later - earlier for earlier, later in pairwise(office.reads("ann")[2:])]
-        assert all(240 <= gap <= 360 for gap in gaps), gaps
-        office.calendar.hints.put_nowait(Hint(HintKind.POLL, "box-ann", "subscription.lost"))
-        await office.clock.advance(3)
-        health = office.source.mailbox_health()[0]
-        assert (health.mode, health.message) == ("poll", "subscription.lost")
-        office.calendar.calls.clear()
-        await office.clock.advance(600)
-        assert len(office.reads("ann")) >= 9
-
-
-async def test_a_failing_stream_is_followed_again_and_polled_meanwhile() -> None:
-    """When the iterator of hints fails its mailboxes are polled, and it is started again after a back-off."""
-    async with running(["ann"], watched=["ann"]) as office:
-        office.calendar.hints.put_nowait(Hint(HintKind.STREAM, "box-ann"))
-        await office.clock.advance(10)
-        office.calendar.hints.put_nowait(SourceUnavailable("stream broke", code="net.reset"))
-        await office.clock.advance(0.1)
-        assert office.source.mailbox_health()[0].mode == "poll"
-        await office.clock.advance(60)
-        assert len(office.calendar.followed) == 2
-        assert len(office.events("source.follow.failed")) == 1
-
-
-async def test_a_server_that_only_polls_is_not_followed_again() -> None:
-    """An iterator that ends at once is not started a second time."""
-    async with running() as office:
-        office.calendar.follows = False
-        office.employs(["ann"])
-        await office.clock.advance(600)
-        assert len(office.calendar.followed) == 1
-        assert office.health("ann") == "ok"
 
 
 async def test_the_log_does_not_flood() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.core.model import Schedule
 from gateway.errors import StoreUnavailable
+from gateway.sources import Hint, HintKind
 from gateway.sources.calendar import CalendarSettings
 from tests.calendars import at, denied, unavailable
 from tests.unit.sources.office import Office, names, running
@@ -66,17 +67,60 @@ async def test_watched_people_come_first_in_the_first_sweep() -> None:
         assert {f"box-{person}" for person in people[-50:]} <= set(office.calendar.calls[0].mailboxes)
 
 
-async def test_who_begins_to_be_watched_is_read_at_once() -> None:
-    """The next read moves up, the rhythm becomes the quick one, and repeated wishes cost no more than hints."""
-    async with running(["ann"]) as office:
+async def test_who_begins_to_be_watched_is_read_when_the_quick_interval_is_over() -> None:
+    """At once if the last read is older than that; else exactly then, however often somebody begins to look."""
+    async with running(["ann", "bob"]) as office:
         await office.clock.advance(20)
         office.watched.add("ann")
         for _ in range(100):
-            office.source.refresh("ann")
-        await office.clock.advance(1)
+            office.source.watch(["ann"])
+        await office.clock.advance(30)
+        assert len(office.reads("ann")) == 1
+        await office.clock.advance(12)
         assert len(office.reads("ann")) == 2
         await office.clock.advance(600)
         assert len(office.reads("ann")) >= 11
+        office.watched.add("bob")
+        last = office.reads("bob")[-1]
+        await office.clock.advance(max(0.0, last + 100 - office.clock.monotonic()))
+        before, now = len(office.reads("bob")), office.clock.monotonic()
+        office.source.watch(["bob", "nobody"])
+        await office.clock.advance(0.1)
+        assert len(office.reads("bob")) == before + (1 if now - last > 60 else 0)
+
+
+async def test_thousands_who_begin_to_be_watched_are_read_evenly_and_nobody_twice() -> None:
+    """Whoever was read within the minute waits for its end; the others go out five calls a second."""
+    people = names(5000)
+    async with running(people) as office:
+        await office.clock.advance(900)
+        office.calendar.calls.clear()
+        before = dict(office.report.read_at)
+        wall, now = office.clock.now(), office.clock.monotonic()
+        office.watched.update(people)
+        office.source.watch(people)
+        await office.clock.advance(62)
+        calls = office.calendar.calls
+        assert all(sum(now + n <= call.at < now + n + 1 for call in calls) <= 7 for n in range(60))
+        first: dict[str, float] = {}
+        for call in calls:
+            for mailbox in call.mailboxes:
+                first.setdefault(mailbox, call.at - now)
+        for person in people:
+            age = (wall - before[person]).total_seconds()
+            assert 60 - age - 6.1 <= first[f"box-{person}"] <= max(12.0, 60 - age + 1)
+
+
+async def test_watching_changes_nothing_for_whom_notifications_come() -> None:
+    """They are read when something changes anyway."""
+    async with running(["ann"]) as office:
+        office.calendar.hints.put_nowait(Hint(HintKind.STREAM, "box-ann"))
+        await office.clock.advance(100)
+        reads = len(office.reads("ann"))
+        office.watched.add("ann")
+        office.source.watch(["ann"])
+        await office.clock.advance(60)
+        assert len(office.reads("ann")) == reads
 
 
 async def test_near_boundaries_go_before_the_rest_when_capacity_returns() -> None:
