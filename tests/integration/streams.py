@@ -12,6 +12,7 @@ from typing import Any, Final
 from gateway.core.model import Schedule
 from gateway.simulator import Simulator, World
 from gateway.simulator.ews import StreamOptions
+from gateway.sources import Guard
 from gateway.sources.calendar import CalendarSettings, CalendarSource
 from gateway.sources.ews.native import EwsCalendar
 from gateway.sources.ews.settings import EwsSettings
@@ -118,6 +119,7 @@ async def stream_office(
     auth: Any = "basic",
     streams: dict[str, Any] | None = None,
     exchange: dict[str, Any] | None = None,
+    guard: Guard | None = None,
     **settings: Any,
 ) -> AsyncIterator[StreamOffice]:
     """An office where everybody is followed; `streams` are switches of the server, the rest are our settings."""
@@ -140,7 +142,7 @@ async def stream_office(
             access="impersonation",
             **settings,
         )
-        calendar = EwsCalendar("hq", chosen, clock, OpenGuard(), server_of=server_of)
+        calendar = EwsCalendar("hq", chosen, clock, guard or OpenGuard(), server_of=server_of)
         office = StreamOffice(clock, world, simulator, calendar)
         office.follows(people)
         running = asyncio.create_task(office.source.run(), name="source")

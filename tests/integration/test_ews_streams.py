@@ -5,15 +5,17 @@ Ann, Ben and Carla share a stream, Zoe has one of her own.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from gateway.errors import StoreUnavailable
 from gateway.simulator import Right
 from gateway.simulator.world import DELETED_ITEMS
 from gateway.sources.ews.owner_requests import VIEW_FIELDS
+from tests.calendars import OpenGuard
 from tests.integration.streams import ANN, BEN, CARLA, STAFF, ZOE, stream_office
 
 QUICK = 2.0
@@ -189,6 +191,39 @@ async def test_every_release_is_followed_as_far_as_it_can(server: str) -> None:
             await office.until(office.streaming, within=30)
             await office.passes(12)
             await office.sees(ANN, within=QUICK)
+
+
+@pytest.mark.parametrize(
+    "code", ["ErrorInvalidSchemaVersionForMailboxVersion", "ErrorAccountDisabled", "ErrorInternalServerError"]
+)
+async def test_what_is_wrong_with_one_mailbox_is_not_taken_for_the_servers(code: str) -> None:
+    """An old mailbox server behind a new one, a disabled account: that mailbox is polled, the others are followed."""
+    async with stream_office(follow=False) as office:
+        rule = office.exchange.faults.add("message_error", code=code, operation="Subscribe", mailbox=BEN)
+        await office.until(lambda: office.streaming(ANN, CARLA, ZOE), within=30)
+        assert office.modes()[BEN].startswith("poll ")
+        office.exchange.faults.clear(rule.number)
+        await office.source.retry()
+        await office.until(office.streaming, within=30)
+
+
+async def test_a_guard_whose_store_fails_is_waited_for() -> None:
+    """The gateway's own disk is no reason to give up following."""
+
+    class Failing(OpenGuard):
+        broken = True
+
+        async def allowed(self, account: str) -> datetime | None:
+            if self.broken:
+                raise StoreUnavailable("disk is full", code="store.disk_full")
+            return None
+
+    guard = Failing()
+    async with stream_office(auth="ntlm", guard=guard, follow=False) as office:
+        await office.passes(10)
+        assert not office.streaming(ANN)
+        guard.broken = False
+        await office.until(office.streaming, within=200)
 
 
 async def test_a_calendar_that_refuses_free_busy_is_read_as_its_owner() -> None:

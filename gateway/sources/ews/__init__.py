@@ -1,8 +1,13 @@
 """Exchange calendars over Exchange Web Services: free/busy for many mailboxes with one service account.
 
-`soap`, `build`, `parse`, `blocks`, `zones` and `refusals` are pure: bytes in, bytes or schedules out. `session`,
-`lane`, `logon`, `ntlm` and `http` are the way to the server. `native` is the port Calendar on top of both;
-`exchangelib_transport` is the same port on another client, for logons that ours does not know.
+`soap`, `build`, `parse`, `blocks`, `zones`, `refusals`, `owner_requests`, `splitter`, `notices`, `affinity` and
+`seating` are pure: bytes in, bytes or facts out. `session`, `lane`, `logon`, `ntlm` and `http` are the way to the
+server. `native` is the port Calendar on top of both; `exchangelib_transport` is the same port on another client, for
+logons that ours does not know.
+
+Notifications: `following` seats the mailboxes in `group`s of at most 200, each with one stream; `recruiting` makes
+their subscriptions, `notifier` speaks to the server, `doubts` finds those that tell nothing. `calendar_view` is the way
+to calendars that refuse free/busy.
 """
 
 from gateway.clock import Clock

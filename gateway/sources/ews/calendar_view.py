@@ -14,8 +14,9 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from gateway.core.model import Block, Schedule
-from gateway.errors import SourceDenied, SourceError
+from gateway.errors import GatewayError, SourceDenied, SourceError
 from gateway.sources import Window
+from gateway.sources.backoff import as_source_error
 from gateway.sources.ews import soap
 from gateway.sources.ews.blocks import block, schedule, tidy
 from gateway.sources.ews.http import border
@@ -106,7 +107,8 @@ class OwnerViews:
         try:
             async with self._at_once:
                 read = await self._read(mailbox, window)
-        except SourceError as error:
+        except GatewayError as failed:  # the lock-out guard's store may fail as well
+            error = as_source_error(failed)
             error.mailbox, error.source = mailbox, error.source or self._name
             if isinstance(error, SourceDenied):
                 self._known.discard(mailbox.lower())

@@ -1,6 +1,7 @@
 """Subscriptions that tell nothing: a read finds a calendar changed that nobody had said would be.
 
-Notifications may take a moment longer than a read, so a doubt is only believed when they stay away.
+Notifications may take a moment longer than a read, so a doubt is only believed when they stay away. And a doubt costs
+the whole group a connection, so that of a group only one is believed at a time; several in a row condemn the group.
 """
 
 from __future__ import annotations
@@ -13,13 +14,18 @@ from typing import Final
 
 from gateway.clock import Clock
 from gateway.core.model import Schedule
-from gateway.sources.ews.group import Group, Member
+from gateway.sources.ews.group import Group
+from gateway.sources.ews.member import Member
 from gateway.sources.ews.refusals import failure
 
 GRACE: Final = 30.0
 """Seconds a notification may come later than a read that shows what it is about …"""
 AHEAD: Final = 10.0
 """… or earlier than free/busy times that show it."""
+PEACE: Final = 600.0
+"""Seconds a group is left in peace after a doubt was believed, unless …"""
+SEVERAL: Final = 3
+"""… so many of its mailboxes are doubted, which happens once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +46,14 @@ class Doubts:
         self._find = find
         self._read: dict[str, tuple[float, str, Schedule]] = {}
         self._doubts: deque[_Doubt] = deque()
+        self._believed: dict[Group, tuple[float, set[str]]] = {}
         self._news = asyncio.Event()
 
     def forget(self) -> None:
         """Begin anew."""
         self._read.clear()
         self._doubts.clear()
+        self._believed.clear()
 
     def read(self, mailbox: str, schedule: Schedule, began: float) -> None:
         """This was read, beginning at that instant (monotonic)."""
@@ -77,6 +85,15 @@ class Doubts:
         if found is None:
             return
         group, member = found
-        if member.subscription == doubt.subscription and member.told_at < doubt.since - AHEAD:
+        if member.subscription != doubt.subscription or member.told_at >= doubt.since - AHEAD:
+            return
+        now = self._clock.monotonic()
+        self._believed = {each: known for each, known in self._believed.items() if known[0] > now}
+        _, mailboxes = self._believed.setdefault(group, (now + PEACE, set()))
+        mailboxes.add(doubt.mailbox)
+        if len(mailboxes) == SEVERAL:
+            mailboxes.add("")  # once is enough
+            group.lose("subscription.silent", "a stream told nothing of several changes")
+        elif len(mailboxes) == 1:
             message = f"mailbox {doubt.mailbox!r} changed and its subscription told nothing"
             group.doubt(member, failure("subscription.silent", message, mailbox=doubt.mailbox))

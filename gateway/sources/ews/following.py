@@ -13,7 +13,8 @@ from gateway.core.model import Schedule
 from gateway.errors import SourceError
 from gateway.sources import Hint, Roster
 from gateway.sources.ews.doubts import Doubts
-from gateway.sources.ews.group import Group, Member
+from gateway.sources.ews.group import Group
+from gateway.sources.ews.member import Member
 from gateway.sources.ews.notifier import Notifier
 from gateway.sources.ews.recruiting import Recruiter
 from gateway.sources.ews.seating import Seating, Table

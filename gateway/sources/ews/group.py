@@ -12,7 +12,6 @@ import logging
 import math
 from collections.abc import Callable, Collection, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 from random import Random
 from typing import Final
 
@@ -21,6 +20,7 @@ from gateway.errors import SourceDenied, SourceError
 from gateway.sources import Hint, HintKind
 from gateway.sources.backoff import HOUR, MINUTE, asked_for, full_jitter
 from gateway.sources.ews.affinity import Affinity
+from gateway.sources.ews.member import Member
 from gateway.sources.ews.notices import Notice
 from gateway.sources.ews.notifier import Notifier, code_of
 from gateway.sources.ews.refusals import error_of
@@ -41,27 +41,6 @@ _OF_THE_ANCHOR: Final = frozenset({"permission.denied", "mailbox.not_found"})
 
 Note = Callable[..., None]
 """`note(level, event, code, **fields)`: a line for the log, which must not flood."""
-
-
-@dataclass(slots=True, eq=False)
-class Member:
-    """One mailbox of a group; instants are monotonic.
-
-    `subscription` is its id, empty while there is none; then `retry_at` says when one may be asked for. `followed`: we
-    have told that notifications come; `code`: why we have told that they do not. `told_at`: when there was news;
-    `silences`: how often a read found some that had not been told.
-    """
-
-    mailbox: str
-    subscription: str = ""
-    subscribed_at: float = 0.0
-    retry_at: float = 0.0
-    failures: int = 0
-    asking: bool = False
-    followed: bool = False
-    code: str = ""
-    told_at: float = -math.inf
-    silences: int = 0
 
 
 class Group:
@@ -88,6 +67,7 @@ class Group:
         self._recruit = recruit
         self._note = note
         self._members: dict[str, Member] = {}
+        self._subscribed: dict[str, Member] = {}
         self._missing: set[Member] = set()
         self._due: float | None = None
         self._opened: frozenset[str] = frozenset()
@@ -102,7 +82,7 @@ class Group:
     @property
     def subscriptions(self) -> Mapping[str, Member]:
         """Its members by the ids of their subscriptions."""
-        return {member.subscription: member for member in self._members.values() if member.subscription}
+        return self._subscribed
 
     def member(self, mailbox: str) -> Member | None:
         """The member of that address (in lower case), if it is one."""
@@ -115,15 +95,20 @@ class Group:
             if mailbox not in self._members:
                 self._members[mailbox] = member = Member(mailbox)
                 self._missing.add(member)
-        self._missing.difference_update(gone)
+        for member in gone:
+            self._missing.discard(member)
+            self._subscribed.pop(member.subscription, None)
         if any(member.mailbox == self.affinity.anchor for member in gone):
             self._choose_anchor()
         self._changed()
         return [member for member in gone if member.subscription]
 
     def retry(self) -> None:
-        """An operator wants whatever failed tried again."""
+        """Try again whatever failed, and say again what is: somebody else may share a mailbox, and know of nothing."""
         self._failures, self._not_before = 0, 0.0
+        for member in self._members.values():
+            if member.followed:
+                self._hint(Hint(HintKind.STREAM, member.mailbox))
         for member in self._missing:
             member.retry_at, member.failures = 0.0, 0
         self._changed()
@@ -157,6 +142,7 @@ class Group:
             return False
         self._missing.discard(member)
         member.subscription, member.subscribed_at = subscription, self._clock.monotonic()
+        self._subscribed[subscription] = member
         member.failures = 0
         if not self.affinity.anchor:
             self.affinity.anchor = member.mailbox
@@ -168,7 +154,7 @@ class Group:
         member.asking = False
         member.failures += 1
         if error.mailbox is None:
-            delay = full_jitter(member.failures, CAP, self._random)
+            delay = full_jitter(member.failures, LONG_CAP, self._random)
         elif isinstance(error, SourceDenied):
             delay = self._an_hour()
         else:
@@ -202,7 +188,7 @@ class Group:
 
     def _choose_anchor(self) -> None:
         """Another mailbox of the same server; the cookie that leads there stays."""
-        self.affinity.anchor = min((each.mailbox for each in self.subscriptions.values()), default="")
+        self.affinity.anchor = min((each.mailbox for each in self._subscribed.values()), default="")
         if not self.affinity.anchor:
             self.affinity.forget()
 
@@ -226,7 +212,7 @@ class Group:
     def _rest(self) -> float:
         """Seconds until a connection is to be opened."""
         now = self._clock.monotonic()
-        subscriptions = self.subscriptions
+        subscriptions = self._subscribed
         if not subscriptions:
             return LONG_REST
         opens = self._not_before
@@ -242,7 +228,7 @@ class Group:
 
     async def _follow(self) -> None:
         """One connection, until it ends or another one is wanted in its place."""
-        carried = self.subscriptions
+        carried = dict(self._subscribed)
         self._opened, self._hurry = frozenset(carried), False
         listening = asyncio.create_task(self._listen(carried), name="ews.stream")
         listening.add_done_callback(lambda _: self._news.set())
@@ -356,7 +342,7 @@ class Group:
     def _suspend(self, code: str) -> None:
         """The subscriptions live on, but nobody hears of them for a while."""
         self._gap = self._hurry = True
-        for member in self.subscriptions.values():
+        for member in self._subscribed.values():
             self._poll(member, code)
 
     def _lost(self, code: str, error: str) -> None:
@@ -365,19 +351,19 @@ class Group:
         self._failures += 1
         self._hurry = self._gap = False
         self._pause(0.0)
-        self._note(logging.WARNING, "source.stream.lost", code, error=error, mailboxes=len(self.subscriptions))
+        self._note(logging.WARNING, "source.stream.lost", code, error=error, mailboxes=len(self._subscribed))
         self.affinity.forget()
-        for member in self._members.values():
-            if member.subscription:
-                self._drop(member, code)
+        for member in list(self._subscribed.values()):
+            self._drop(member, code)
         self._changed()
 
     def lose(self, code: str, error: str) -> None:
         """Somebody found out that the server has forgotten this group."""
-        if self.subscriptions:
+        if self._subscribed:
             self._lost(code, error)
 
     def _drop(self, member: Member, code: str) -> None:
+        self._subscribed.pop(member.subscription, None)
         member.subscription, member.retry_at = "", 0.0
         self._missing.add(member)
         self._poll(member, code)

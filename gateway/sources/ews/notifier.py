@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from typing import Final, Protocol
 
 import aiohttp
 
 from gateway.clock import Clock
+from gateway.errors import GatewayError, SourceError
+from gateway.sources.backoff import as_source_error
 from gateway.sources.ews import soap
 from gateway.sources.ews.affinity import Affinity
-from gateway.sources.ews.http import border
+from gateway.sources.ews.http import Answer, border
 from gateway.sources.ews.notices import Notice, read_notice, read_subscription
 from gateway.sources.ews.owner_requests import stream_request, subscribe_request, unsubscribe_request
-from gateway.sources.ews.refusals import error_of, failure
+from gateway.sources.ews.refusals import BUSY_CODES, OLDER_VERSION_HELPS, error_of, failure
 from gateway.sources.ews.session import Session
 from gateway.sources.ews.settings import EwsSettings
 from gateway.sources.ews.splitter import EnvelopeSplitter, TooLarge
@@ -25,8 +27,8 @@ from gateway.sources.xml import OFF_LOOP, Parses
 
 MINUTE: Final = 60.0
 
-_OF_THE_SERVER: Final = ("server.throttled", "server.version_unsupported", "auth.")
-"""Reason codes that say nothing about the mailbox, though a request for it was refused."""
+_OF_THE_SERVER: Final = (BUSY_CODES | OLDER_VERSION_HELPS) - {"ErrorInvalidSchemaVersionForMailboxVersion"}
+"""Codes of Exchange that say nothing about the mailbox, though a request for it was refused."""
 
 
 class Notifier(Protocol):
@@ -63,7 +65,8 @@ class EwsNotifier:
         """The id of a new subscription; see Notifier."""
         while True:
             version = self._versions.current
-            answer = await self._session.ask(subscribe_request(mailbox, version), affinity.headers(mailbox))
+            with _as_source_error():
+                answer = await self._session.ask(subscribe_request(mailbox, version), affinity.headers(mailbox))
             with border(self._name, self._settings.url):
                 found = read_subscription(answer.body)
                 if isinstance(found, str):
@@ -71,33 +74,41 @@ class EwsNotifier:
                     return found
                 if not self._versions.lowered(version, found.code):
                     error = error_of(found, mailbox)
-                    if error.code.startswith(_OF_THE_SERVER):
+                    if found.code in _OF_THE_SERVER:
                         error.mailbox = None
                     raise error
 
     async def unsubscribe(self, subscription: str, mailbox: str, affinity: Affinity) -> None:
         """End a subscription; whether the server still knew it does not matter."""
         request = unsubscribe_request(subscription, mailbox, self._versions.current)
-        await self._session.ask(request, affinity.headers(mailbox))
+        with _as_source_error():
+            await self._session.ask(request, affinity.headers(mailbox))
 
     async def listen(self, subscriptions: Sequence[str], affinity: Affinity) -> AsyncGenerator[Notice, None]:
         """The notices of one connection that impersonates the group's anchor; see Notifier."""
-        settings = self._settings
-        version = self._versions.current
-        request = stream_request(subscriptions, affinity.anchor, settings.stream_minutes, version)
-        async with self._session.stream(request, affinity.headers()) as answer:
-            if answer.stream is None:
-                yield read_notice(answer.body)
-                return
-            splitter = EnvelopeSplitter(settings.max_body)
-            async with aclosing(self._pieces(answer.stream)) as pieces:
-                async for piece in pieces:
-                    try:
-                        documents = splitter.feed(piece)
-                    except TooLarge as fault:
-                        raise failure("http.body_too_large", str(fault)) from None
-                    for document in documents:
-                        yield await self._read(document)
+        minutes, version = self._settings.stream_minutes, self._versions.current
+        request = stream_request(subscriptions, affinity.anchor, minutes, version)
+        with _as_source_error():
+            async with (
+                self._session.stream(request, affinity.headers()) as answer,
+                aclosing(self._notices(answer)) as notices,
+            ):
+                async for notice in notices:
+                    yield notice
+
+    async def _notices(self, answer: Answer) -> AsyncGenerator[Notice, None]:
+        if answer.stream is None:
+            yield read_notice(answer.body)
+            return
+        splitter = EnvelopeSplitter(self._settings.max_body)
+        async with aclosing(self._pieces(answer.stream)) as pieces:
+            async for piece in pieces:
+                try:
+                    documents = splitter.feed(piece)
+                except TooLarge as fault:
+                    raise failure("http.body_too_large", str(fault)) from None
+                for document in documents:
+                    yield await self._read(document)
 
     async def _read(self, document: bytes) -> Notice:
         if len(document) <= OFF_LOOP:
@@ -127,6 +138,17 @@ class EwsNotifier:
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
+
+
+@contextmanager
+def _as_source_error() -> Iterator[None]:
+    """The lock-out guard may fail as well: its store is the gateway's own."""
+    try:
+        yield
+    except SourceError:
+        raise
+    except GatewayError as error:
+        raise as_source_error(error) from error
 
 
 class _Watchdog:

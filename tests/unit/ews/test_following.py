@@ -107,6 +107,18 @@ async def test_an_operator_need_not_wait_for_the_hour() -> None:
         assert scene.modes() == {"stream": 3}
 
 
+async def test_whoever_begins_to_share_a_mailbox_is_told_how_it_is_followed() -> None:
+    """The set of mailboxes is the same then, and nothing is subscribed; but the roster has changed."""
+    async with following(STAFF) as scene:
+        await scene.clock.advance(60)
+        scene.hints.clear()
+        scene.roster.poke()
+        await scene.clock.advance(2)
+        assert scene.told(ANN) == ["stream"]
+        assert len(scene.exchange.asked) == 3
+        assert len(scene.exchange.connections) == 1
+
+
 async def test_a_mailbox_under_way_to_another_server_is_tried_again_in_minutes() -> None:
     """A failure that passes by itself waits 1, 2, 4 … 15 minutes."""
     async with following(STAFF) as scene:

@@ -288,3 +288,18 @@ async def test_news_that_comes_a_little_late_or_was_told_makes_no_doubt() -> Non
         await scene.clock.advance(60)
         assert scene.modes() == {"stream": 3}
         assert len(scene.exchange.asked) == 3
+
+
+async def test_many_silent_subscriptions_of_a_group_are_replaced_together_and_once() -> None:
+    """A server that lost them all is noticed; free/busy times that went wrong everywhere cause no storm."""
+    mailboxes = people(60)
+    async with following(mailboxes) as scene:
+        await scene.clock.advance(60)
+        for hour in range(10, 14):
+            for mailbox in mailboxes:
+                seen(scene, mailbox, hour)
+            await scene.clock.advance(100)
+        assert max(scene.exchange.asked_for.values()) <= 3
+        assert len(scene.exchange.asked) <= 60 + 1 + 60
+        assert len(scene.exchange.connections) <= 5
+        assert scene.modes() == {"stream": 60}
