@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 # Debian packages the tests need beside Python: what is missing is installed, as root or by sudo.
 APT_PACKAGES := chromium curl
 
-BENCHES := store_put storm
+BENCHES := store_put storm ews_sweep ews_streams
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench apt clean

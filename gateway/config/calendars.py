@@ -82,7 +82,7 @@ class EwsCalendar(Section):
     access: Literal["free_busy", "impersonation"] = Field(
         default="free_busy",
         description="free_busy: least privilege. impersonation: the account acts as the mailbox owners; needs the "
-        "ApplicationImpersonation role. Both poll.",
+        "ApplicationImpersonation role, and edits arrive by streaming notifications instead of by polling.",
     )
     transport: Literal["native", "exchangelib"] = Field(
         default="native",
