@@ -339,15 +339,13 @@ class CalendarSource:
         at: datetime,
     ) -> None:
         now = self._clock.monotonic()
-        done = [entry for entry in self._roster.still(batch.entries) if entry.person in read]
-        for entry in done:
+        for entry in self._roster.still(batch.entries):
+            if entry.person not in read:
+                continue
             entry.failures, entry.withdrawn, entry.held_until = 0, False, 0.0
-            if entry.health.code == "ok":
-                entry.health.last_success = at
-            else:
-                self._health.mailbox_read(entry.health, at, now)
+            self._health.mailbox_read(entry.health, at, now)
             self._finish(entry)
-        self._plan.schedule_read(done, now)
+            self._plan.schedule_next(entry, now)
         transient = any(retry_class(error) is RetryClass.TRANSIENT for _, error in failed)
         quick = transient and self._endpoint.budget.allow(now)
         for entry, error in failed:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
@@ -150,7 +150,8 @@ class Plan:
             waiting = self._waiting[entry.line]
             heapq.heappush(waiting, (due, self._turns, entry))
             if len(waiting) > OUTDATED * (self._members + 10):
-                self._compact(waiting)
+                waiting[:] = [record for record in waiting if record[2].turn == record[1]]
+                heapq.heapify(waiting)
 
     def schedule_next(self, entry: Entry, now: float) -> None:
         """The next read in its own rhythm: its phase, a little jitter, never right after this one."""
@@ -161,31 +162,6 @@ class Plan:
         if entry.hinted:
             due = min(due, self._next_hinted(entry, now))
         self.schedule_at(entry, due)
-
-    def schedule_read(self, entries: Iterable[Entry], now: float) -> None:
-        """`schedule_next` for many that were just read: what every mailbox costs in every round, so in one piece."""
-        chance, turn, members = self._random.random, self._turns, OUTDATED * (self._members + 10)
-        for entry in entries:
-            if entry.hinted or entry.held_until > now:
-                self._turns = turn
-                self.schedule_next(entry, now)
-                turn = self._turns
-                continue
-            interval, phase = entry.interval, entry.phase
-            jitter = (2.0 * chance() - 1.0) * entry.jitter
-            due = (math.ceil(now / interval + SOONEST - phase) + phase + jitter) * interval
-            turn += 1
-            entry.due = due = min(due, now + entry.longest)
-            entry.turn = turn
-            waiting = self._waiting[entry.line]
-            heapq.heappush(waiting, (due, turn, entry))
-            if len(waiting) > members:
-                self._compact(waiting)
-        self._turns = turn
-
-    def _compact(self, waiting: list[Record]) -> None:
-        waiting[:] = [record for record in waiting if record[2].turn == record[1]]
-        heapq.heapify(waiting)
 
     def schedule_again(self, entry: Entry) -> None:
         """Its read came to nothing through no fault of its own: it keeps its place in the queue."""
